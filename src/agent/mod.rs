@@ -1,0 +1,1 @@
+//! The agent: rules become changes. Look, plan, apply, record; one file per action type.

@@ -1,0 +1,4 @@
+//! `ccp` (see its man page).
+fn main() -> std::process::ExitCode {
+    dsau::tools::run(&dsau::tools::fan::ccp::TOOL)
+}

@@ -1,0 +1,4 @@
+//! `cfagent` (see its man page).
+fn main() -> std::process::ExitCode {
+    dsau::tools::run(&dsau::tools::cf::cfagent::TOOL)
+}

@@ -1,0 +1,4 @@
+//! `cfkey` (see its man page).
+fn main() -> std::process::ExitCode {
+    dsau::tools::run(&dsau::tools::cf::cfkey::TOOL)
+}

@@ -1,0 +1,4 @@
+//! `cfservd` (see its man page).
+fn main() -> std::process::ExitCode {
+    dsau::tools::run(&dsau::tools::cf::cfservd::TOOL)
+}

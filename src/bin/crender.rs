@@ -1,0 +1,4 @@
+//! `crender` (see its man page).
+fn main() -> std::process::ExitCode {
+    dsau::tools::run(&dsau::tools::csync::crender::TOOL)
+}

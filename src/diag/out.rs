@@ -1,0 +1,75 @@
+//! Locked, buffered standard output. A reader that went away (`| head`) is no error: the rest is dropped.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+/// Standard output of a tool.
+pub struct Out {
+    inner: BufWriter<StdoutLock<'static>>,
+    closed: bool,
+}
+
+impl Default for Out {
+    fn default() -> Self {
+        Out::stdout()
+    }
+}
+
+impl Out {
+    /// Locks standard output.
+    pub fn stdout() -> Self {
+        Out {
+            inner: BufWriter::new(io::stdout().lock()),
+            closed: false,
+        }
+    }
+
+    /// True once the reader of the pipe has gone; a long-running tool may stop early.
+    pub fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Writes one line.
+    pub fn line(&mut self, text: impl AsRef<[u8]>) -> io::Result<()> {
+        self.write_all(text.as_ref())?;
+        self.write_all(b"\n")
+    }
+
+    fn quiet<T>(&mut self, result: io::Result<T>, done: T) -> io::Result<T> {
+        match result {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(done)
+            }
+            other => other,
+        }
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if self.closed {
+            return Ok(buf.len());
+        }
+        let result = self.inner.write(buf);
+        self.quiet(result, buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        let result = self.inner.flush();
+        self.quiet(result, ())
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        let _ = self.flush();
+    }
+}
+
+/// Writes one line to standard error; a closed standard error is not an error.
+pub fn stderr_line(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

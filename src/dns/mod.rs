@@ -1,0 +1,1 @@
+//! Names of addresses: forward-confirmed reverse look-up behind a blocking call.

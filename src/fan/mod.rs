@@ -1,0 +1,1 @@
+//! Running one thing on many hosts: window, time-outs, transcripts, worst status.

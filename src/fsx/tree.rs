@@ -1,0 +1,108 @@
+//! What a tree holds, and where its content comes from: this machine or a server.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use bstr::BString;
+
+/// What a directory entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    File,
+    Dir,
+    Link,
+    Fifo,
+    Socket,
+    /// With its device number.
+    Char(u64),
+    /// With its device number.
+    Block(u64),
+}
+
+/// One object of a tree. Links are not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Path below the root that was asked for, without a leading slash; empty for the root itself.
+    pub path: BString,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits, `mode & 07777`.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes of content; 0 for anything but plain files.
+    pub size: u64,
+    /// Content change, nanoseconds since the epoch.
+    pub mtime: i128,
+    /// Inode change, nanoseconds since the epoch.
+    pub ctime: i128,
+    /// Device and inode, to find hard links within one tree.
+    pub inode: (u64, u64),
+    /// Number of hard links.
+    pub nlink: u64,
+    /// Where a symbolic link points; empty otherwise.
+    pub target: BString,
+    /// blake3 of the content, where it was asked for and the entry is a plain file.
+    pub digest: Option<[u8; 32]>,
+}
+
+/// Which part of a tree is wanted. Patterns are shell wildcards on names or whole relative paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Select {
+    /// How many levels of directories are entered; 0 = the root only, `u32::MAX` = all.
+    pub recurse: u32,
+    /// Only plain files that match one of these (all when empty).
+    pub include: Vec<BString>,
+    /// Not what matches one of these.
+    pub exclude: Vec<BString>,
+    /// Neither looked at nor entered.
+    pub ignore: Vec<BString>,
+    /// Stay on one filesystem.
+    pub xdev: bool,
+    /// Give the digest of each plain file.
+    pub digest: bool,
+}
+
+/// Why a source gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The object is not there.
+    #[error("no such file or directory")]
+    Missing,
+    /// The server does not grant it; the text is what the server said.
+    #[error("{0}")]
+    Refused(String),
+    /// The server could not be reached.
+    #[error("{0}")]
+    Unreachable(String),
+    /// One side did not accept the other's key.
+    #[error("{0}")]
+    Authentication(String),
+    /// The peer broke the protocol.
+    #[error("{0}")]
+    Protocol(String),
+    /// Reading failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Where a tree comes from: this machine or a server. One manifest, one stream of content, no round trip per file.
+pub trait Source {
+    /// `localhost`, or the name of the server, for messages.
+    fn name(&self) -> &str;
+
+    /// What is at `root`: the root's own entry first, parents before children, names in byte order.
+    fn manifest(&mut self, root: &Path, select: &Select) -> Result<Vec<Entry>, SourceError>;
+
+    /// Content of the wanted plain files, each handed to `deliver` with a reader of exactly its bytes, in the order
+    /// asked for. A file that could not be read is handed over as an error and the others still come.
+    fn fetch(
+        &mut self,
+        root: &Path,
+        wanted: &[&Entry],
+        deliver: &mut dyn FnMut(&Entry, Result<&mut dyn Read, SourceError>) -> io::Result<()>,
+    ) -> Result<(), SourceError>;
+}

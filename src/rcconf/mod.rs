@@ -1,0 +1,1 @@
+//! Reads and edits `KEY=VALUE` rc files and answer files, keeping comments and order.

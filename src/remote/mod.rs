@@ -1,0 +1,1 @@
+//! Running one thing on one host over the system's own ssh.

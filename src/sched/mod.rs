@@ -1,0 +1,1 @@
+//! cfexecd: wraps an agent run, stores its output, mails it.

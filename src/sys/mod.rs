@@ -1,0 +1,6 @@
+//! The operating system: the only folder with `unsafe` or raw system calls. Paths, directory-relative opens, processes,
+//! signals, privileges.
+
+pub mod paths;
+
+pub use paths::Paths;

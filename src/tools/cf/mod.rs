@@ -1,0 +1,7 @@
+//! Configuration synchronization: the agent, its server, and their helpers.
+
+pub mod cfagent;
+pub mod cfexecd;
+pub mod cfkey;
+pub mod cfrun;
+pub mod cfservd;

@@ -1,0 +1,4 @@
+//! Setting configuration synchronization up.
+
+pub mod crender;
+pub mod csync_wizard;

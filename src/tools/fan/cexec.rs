@@ -1,0 +1,24 @@
+//! `cexec`: Run a command on many hosts.
+
+use std::ffi::OsString;
+
+use crate::diag::{Exit, Fail};
+use crate::tools::{Place, Tool};
+
+/// The tool.
+pub static TOOL: Tool = Tool {
+    name: "cexec",
+    section: 1,
+    place: Place::Bin,
+    command,
+    main,
+};
+
+fn command() -> clap::Command {
+    crate::tools::base("cexec", "Run a command on many hosts")
+}
+
+fn main(args: &[OsString]) -> Result<Exit, Fail> {
+    let _matches = crate::tools::parse(&TOOL, args)?;
+    Err(Fail::new(Exit::Internal, "this tool is being built"))
+}

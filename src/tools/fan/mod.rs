@@ -1,0 +1,5 @@
+//! Fan-out: one command, every machine.
+
+pub mod ccp;
+pub mod cexec;
+pub mod csshsetup;

@@ -1,0 +1,1 @@
+//! csync_wizard: questions as data, answers, plan, commit with backup and rollback.

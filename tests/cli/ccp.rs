@@ -1,0 +1,1 @@
+//! `ccp` as a user runs it.

@@ -1,0 +1,1 @@
+//! `cexec` as a user runs it.

@@ -1,0 +1,1 @@
+//! `cfagent` as a user runs it.

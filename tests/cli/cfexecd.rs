@@ -1,0 +1,1 @@
+//! `cfexecd` as a user runs it.

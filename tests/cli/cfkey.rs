@@ -1,0 +1,1 @@
+//! `cfkey` as a user runs it.

@@ -1,0 +1,1 @@
+//! `cfrun` as a user runs it.

@@ -1,0 +1,1 @@
+//! `cfservd` as a user runs it.

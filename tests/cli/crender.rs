@@ -1,0 +1,1 @@
+//! `crender` as a user runs it.

@@ -1,0 +1,1 @@
+//! `csshsetup` as a user runs it.

@@ -1,0 +1,1 @@
+//! `csync_wizard` as a user runs it.

@@ -1,0 +1,13 @@
+//! Tool tests: each tool as a user runs it. One binary; `tests/meta.rs` checks that no file is forgotten here.
+
+mod ccp;
+mod cexec;
+mod cfagent;
+mod cfexecd;
+mod cfkey;
+mod cfrun;
+mod cfservd;
+mod crender;
+mod csshsetup;
+mod csync_wizard;
+mod dsau;

@@ -1,0 +1,1 @@
+//! A master and clients become and stay the same.

@@ -1,0 +1,1 @@
+//! Power cuts and kills in the middle of a sync.

@@ -1,0 +1,1 @@
+//! csshsetup, cexec and ccp between real hosts.

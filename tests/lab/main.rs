@@ -1,0 +1,11 @@
+//! Lab tests: whole jobs on real hosts, each a set of namespaces. They need root; without it, or without a tool they
+//! name, they say what they skipped (in CI nothing is skipped).
+
+mod converge;
+mod crash;
+mod fanout;
+mod manual;
+mod network;
+mod policy;
+mod selftest;
+mod wizard;

@@ -1,0 +1,1 @@
+//! The manual's procedures, typed line by line.

@@ -1,0 +1,1 @@
+//! Strangers, wrong keys and paths outside are refused.

@@ -1,0 +1,1 @@
+//! Broken policies: clients keep the last good one.

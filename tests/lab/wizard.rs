@@ -1,0 +1,1 @@
+//! csync_wizard through a terminal.
