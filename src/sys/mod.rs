@@ -2,5 +2,6 @@
 //! signals, privileges.
 
 pub mod paths;
+pub mod process;
 
 pub use paths::Paths;
