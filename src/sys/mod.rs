@@ -1,6 +1,8 @@
 //! The operating system: the only folder with `unsafe` or raw system calls. Paths, directory-relative opens, processes,
 //! signals, privileges.
 
+#[allow(unsafe_code)]
+pub mod names;
 pub mod paths;
 pub mod process;
 

@@ -45,10 +45,11 @@ impl Paths {
 
     /// FIL-09: the work directory on every system. For a user who is not root it is `$HOME/.cfagent` (cfengine2.md 4).
     pub fn work(&self) -> PathBuf {
-        if self.root == Path::new("/") && !nix::unistd::geteuid().is_root() {
-            if let Some(home) = std::env::var_os("HOME") {
-                return PathBuf::from(home).join(".cfagent");
-            }
+        if self.root == Path::new("/")
+            && !nix::unistd::geteuid().is_root()
+            && let Some(home) = std::env::var_os("HOME")
+        {
+            return PathBuf::from(home).join(".cfagent");
         }
         self.at("/var/opt/dsau/cfengine")
     }

@@ -5,7 +5,17 @@ use jiff::Zoned;
 
 /// English names, because the language is: neither locale nor time zone changes them.
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 
@@ -51,7 +61,11 @@ pub fn date_text(now: &Zoned) -> String {
 pub fn ctime(now: &Zoned) -> String {
     let (weekday, month) = (weekday(now), month(now));
     let (day, hour, minute, second, year) = (now.day(), now.hour(), now.minute(), now.second(), now.year());
-    format!("{} {} {day:2} {hour:02}:{minute:02}:{second:02} {year}", &weekday[..3], &month[..3])
+    format!(
+        "{} {} {day:2} {hour:02}:{minute:02}:{second:02} {year}",
+        &weekday[..3],
+        &month[..3]
+    )
 }
 
 fn weekday(now: &Zoned) -> &'static str {
@@ -82,7 +96,9 @@ mod tests {
     #[test]
     fn a_moment_has_the_classes_of_the_manual() {
         let classes = classes(&at("2026-11-05T07:09:03+01:00[Europe/Paris]"));
-        for class in ["Thursday", "Hr07", "Min09", "Min05_10", "Q1", "Hr07_Q1", "Day5", "November", "Yr2026", "GMT_Hr6"] {
+        for class in [
+            "Thursday", "Hr07", "Min09", "Min05_10", "Q1", "Hr07_Q1", "Day5", "November", "Yr2026", "GMT_Hr6",
+        ] {
             assert!(classes.iter().any(|c| c == class), "{class} is missing in {classes:?}");
         }
     }
@@ -95,7 +111,10 @@ mod tests {
 
     #[test]
     fn the_date_variable_is_ctime_with_underscores() {
-        assert_eq!(date_text(&at("2026-11-21T20:48:37+00:00[UTC]")), "Sat_Nov_21_20:48:37_2026");
+        assert_eq!(
+            date_text(&at("2026-11-21T20:48:37+00:00[UTC]")),
+            "Sat_Nov_21_20:48:37_2026"
+        );
         assert_eq!(ctime(&at("2026-11-05T07:09:03+00:00[UTC]")), "Thu Nov  5 07:09:03 2026");
         assert!(variables(&at("2026-11-05T07:09:03+00:00[UTC]")).contains(&("month", "Nov".to_string())));
     }

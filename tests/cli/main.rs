@@ -1,5 +1,13 @@
 //! Tool tests: each tool as a user runs it. One binary; `tests/meta.rs` checks that no file is forgotten here.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
+
 mod ccp;
 mod cexec;
 mod cfagent;

@@ -1,6 +1,14 @@
 //! Lab tests: whole jobs on real hosts, each a set of namespaces. They need root; without it, or without a tool they
 //! name, they say what they skipped (in CI nothing is skipped).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
+
 mod converge;
 mod crash;
 mod fanout;
