@@ -7,12 +7,14 @@
 //! | `section` | section keywords |
 //! | `rule` | what the agent gets: rules with attributes and bodies |
 //! | `class` | class expressions |
+//! | `ere` | POSIX extended regular expressions |
 //! | `context` | classes and variables, expansion and iteration |
 //! | `world` | the questions the language asks of the machine |
 //! | `program` | loading a policy with its imports into a [`Program`] |
 
 mod class;
 mod context;
+mod ere;
 mod program;
 mod rule;
 mod section;
@@ -21,6 +23,7 @@ mod world;
 
 pub use class::ClassExpr;
 pub use context::Context;
+pub use ere::{Ere, EreError};
 pub use program::{Options, Phase, Program, SequenceEntry, load};
 pub use rule::{Attr, Attrs, Body, EditCommand, Rule};
 pub use section::Section;
