@@ -1,0 +1,87 @@
+# make            what is shipped: the multi-call dsau and cfservd
+# make test       everything: format, lints, unit, tool, lab and manual page tests
+# make demo       the main job before your eyes, on four hosts
+# make lab        the same four hosts, to play with
+# make install    into DESTDIR (default: this machine); PROFILE=debug installs what 'cargo build' made
+# make bench      the side-by-side benchmarks
+#
+# 'make install' is the single truth about where things go; deb, rpm and depot are made from it.
+
+PROFILE ?= dist
+DESTDIR ?=
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BUILT := $(TARGET)/$(PROFILE)
+LABROOT := $(TARGET)/lab-root
+
+# Where the manuals say /sbin: since Debian 12 that is a link to /usr/sbin, and a package must name the real folder.
+INITD ?= /usr/sbin/init.d
+OPT := $(DESTDIR)/opt/dsau
+VAR := $(DESTDIR)/var/opt/dsau
+
+.PHONY: dist debug test lint demo lab lab-root bench install
+
+dist:
+	$(CARGO) build --locked --profile dist --bin dsau --bin cfservd
+
+debug:
+	$(CARGO) build --locked --bin dsau --bin cfservd
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	mandoc -T lint -W warning man/*.[1-9]
+
+test: lint
+	$(CARGO) test --locked --all-targets
+
+lab-root: debug
+	@rm -rf $(LABROOT)
+	@$(MAKE) -s install PROFILE=debug DESTDIR=$(abspath $(LABROOT))
+
+lab: lab-root
+	@tests/lab/lab down
+	@tests/lab/lab up 4
+	@tests/lab/lab list
+	@echo 'a shell: tests/lab/lab sh master    the end: tests/lab/lab down'
+
+demo:
+	@tests/setup
+	@$(MAKE) -s lab-root
+	@tests/lab/demo
+
+bench:
+	benches/run
+
+$(TARGET)/%/dsau $(TARGET)/%/cfservd:
+	@[ -e $@ ] || { echo "make: $@ is not there: run 'make $*' first" >&2; exit 1; }
+
+# The table of tools says in the source which of the two folders each lives in.
+install: $(BUILT)/dsau $(BUILT)/cfservd
+	install -d $(OPT)/bin $(OPT)/sbin $(OPT)/libexec $(OPT)/doc $(DESTDIR)/usr/bin $(DESTDIR)/usr/sbin
+	install -m 755 $(BUILT)/dsau $(OPT)/bin/dsau
+	install -m 755 $(BUILT)/cfservd $(OPT)/sbin/cfservd
+	@sed -n -e 's/^ *name: "\(.*\)",/\1/p' -e 's/^ *place: Place::\(.*\),/\1/p' $$(grep -lr '^pub static TOOL' src/tools) \
+	| while read -r name && read -r place; do \
+		case $$place in Bin) dir=bin target=dsau ;; *) dir=sbin target=../bin/dsau ;; esac; \
+		[ -e $(OPT)/$$dir/$$name ] || ln -sfn $$target $(OPT)/$$dir/$$name; \
+		ln -sfn ../../opt/dsau/$$dir/$$name $(DESTDIR)/usr/$$dir/$$name; \
+	done
+	@set -e; put() { [ ! -d "$$2" ] || (cd "$$2" && find . -type f ! -name '.*') | while read -r file; do \
+		[ -n "$${keep-}" ] && [ -e "$$3/$$file" ] || install -D -m "$$1" "$$2/$$file" "$$3/$$file"; done; }; \
+	put 644 share/templates/cfengine $(OPT)/share/cfengine/templates; \
+	put 644 share/templates/serviceguard $(OPT)/share/serviceguard/templates; \
+	put 644 share/examples $(OPT)/share/cfengine/examples; \
+	put 644 share/doc $(OPT)/share/doc; \
+	put 755 init/init.d $(DESTDIR)$(INITD); \
+	put 644 init/systemd $(DESTDIR)/usr/lib/systemd/system; \
+	put 644 init/sysusers.d $(DESTDIR)/usr/lib/sysusers.d; \
+	put 644 init/tmpfiles.d $(DESTDIR)/usr/lib/tmpfiles.d; \
+	keep=yes; put 644 init/rc.config.d $(DESTDIR)/etc/rc.config.d
+	ln -sfn ../share/doc $(OPT)/doc/cfengine
+	for page in man/*.[1-9]; do \
+		install -D -m 644 $$page $(DESTDIR)/usr/share/man/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+	install -d $(VAR)/cfengine $(VAR)/cfengine/inputs $(VAR)/cfengine/bin
+	install -d -m 700 $(VAR)/cfengine/ppkeys $(VAR)/cfengine/outputs $(VAR)/cfengine/state
+	for name in cfagent cfexecd; do ln -sfn /opt/dsau/sbin/$$name $(VAR)/cfengine/bin/$$name; done
