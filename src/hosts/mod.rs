@@ -2,8 +2,10 @@
 //!
 //! Pure but for reading a named file. Does not resolve names (see `dns`).
 
+pub mod addr;
 pub mod cfrun_hosts;
 
+pub use addr::{AddrRange, NoRange};
 pub use cfrun_hosts::{CfrunHost, CfrunHosts, CfrunHostsFile, OutputLevel};
 
 use std::fmt;
