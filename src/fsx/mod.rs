@@ -3,7 +3,32 @@
 //! | file | owns |
 //! |---|---|
 //! | `tree` | what a tree holds: [`Entry`], [`Select`], and where content comes from: [`Source`] |
+//! | `place` | a path resolved once: the directory that holds an object, open, and the object's name: [`Place`] |
+//! | `scan` | walking a tree into entries: [`scan()`] |
+//! | `local` | this machine as a source: [`Local`] |
+//! | `replace` | a new file in place of an old one, whole or not at all: [`Fresh`] |
+//! | `stray` | what runs that were killed left behind |
+//! | `backup` | `F.cfsaved` and the repository: [`Backup`] |
+//! | `remove` | removal of trees |
+//! | `wild` | shell wildcards on byte strings |
 
+mod backup;
+mod local;
+mod place;
+mod remove;
+mod replace;
+mod scan;
+mod stray;
 mod tree;
+mod wild;
 
-pub use tree::{Entry, Kind, Select, Source, SourceError};
+pub use crate::sys::at::{Dir, Meta, Node, Object};
+pub use backup::{Backup, Saved, canonical, save};
+pub use local::Local;
+pub use place::Place;
+pub use remove::remove_tree;
+pub use replace::{Fresh, Wanted, write_whole};
+pub use scan::{digest_of, scan};
+pub use stray::{is_temporary, sweep};
+pub use tree::{Deliver, Entry, Kind, Select, Source, SourceError};
+pub use wild::{any_matches, matches};

@@ -89,6 +89,10 @@ pub enum SourceError {
     Io(#[from] io::Error),
 }
 
+/// What takes the content of one file: the entry, and a reader of exactly its bytes or why there is none. An error of its
+/// own ends the stream.
+pub type Deliver<'a> = dyn FnMut(&Entry, Result<&mut dyn Read, SourceError>) -> io::Result<()> + 'a;
+
 /// Where a tree comes from: this machine or a server. One manifest, one stream of content, no round trip per file.
 pub trait Source {
     /// `localhost`, or the name of the server, for messages.
@@ -97,12 +101,18 @@ pub trait Source {
     /// What is at `root`: the root's own entry first, parents before children, names in byte order.
     fn manifest(&mut self, root: &Path, select: &Select) -> Result<Vec<Entry>, SourceError>;
 
+    /// What could not be read below the root when [`Source::manifest`] was last called: the path below the root and the
+    /// cause. Nothing may be concluded about what is there, so nothing may be purged there.
+    fn unread(&self) -> &[(BString, String)] {
+        &[]
+    }
+
     /// Content of the wanted plain files, each handed to `deliver` with a reader of exactly its bytes, in the order
     /// asked for. A file that could not be read is handed over as an error and the others still come.
     fn fetch(
         &mut self,
         root: &Path,
         wanted: &[&Entry],
-        deliver: &mut dyn FnMut(&Entry, Result<&mut dyn Read, SourceError>) -> io::Result<()>,
+        deliver: &mut Deliver<'_>,
     ) -> Result<(), SourceError>;
 }

@@ -1,6 +1,7 @@
 //! The operating system: the only folder with `unsafe` or raw system calls. Paths, directory-relative opens, processes,
 //! signals, privileges.
 
+pub mod at;
 #[allow(unsafe_code)]
 pub mod names;
 pub mod paths;

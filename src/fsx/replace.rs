@@ -1,0 +1,264 @@
+//! A new file in place of an old one, whole or not at all: written beside it under a name of its own, checked, given its
+//! owner, mode and labels, made durable, then renamed. Killed at any instant, there is the old file or the new one.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use bstr::{BStr, BString, ByteSlice};
+use xattr::FileExt;
+
+use super::{Backup, backup, stray};
+use crate::sys::at::{self, Dir};
+
+/// What the new file must be.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner; `None` = whoever runs this.
+    pub uid: Option<u32>,
+    /// Group; `None` = that of whoever runs this, or of a set-gid directory.
+    pub gid: Option<u32>,
+    /// Access and modification time, nanoseconds since the epoch; `None` = now.
+    pub times: Option<(i128, i128)>,
+    /// Number of bytes it must have.
+    pub size: Option<u64>,
+    /// blake3 of the content it must have.
+    pub digest: Option<[u8; 32]>,
+    /// Carry ACL, security label and user attributes over from the file that is replaced.
+    pub carry: bool,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Wanted {
+            mode: 0o600,
+            uid: None,
+            gid: None,
+            times: None,
+            size: None,
+            digest: None,
+            carry: true,
+        }
+    }
+}
+
+/// A file being written. Dropped without [`Fresh::commit`] it goes without a trace.
+pub struct Fresh<'a> {
+    dir: &'a Dir,
+    temp: BString,
+    file: File,
+    hasher: blake3::Hasher,
+    written: u64,
+    live: bool,
+}
+
+impl<'a> Fresh<'a> {
+    /// Makes an empty file, mode 0600, under a name of its own in the directory.
+    pub fn new(dir: &'a Dir) -> io::Result<Fresh<'a>> {
+        let (temp, file) = stray::create(dir)?;
+        Ok(Fresh {
+            dir,
+            temp,
+            file,
+            hasher: blake3::Hasher::new(),
+            written: 0,
+            live: true,
+        })
+    }
+
+    /// blake3 of what was written so far.
+    pub fn digest(&self) -> [u8; 32] {
+        *self.hasher.finalize().as_bytes()
+    }
+
+    /// The file itself, to read back what was written or to give it to another program.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Writes everything a reader gives.
+    pub fn fill(&mut self, reader: &mut dyn Read) -> io::Result<u64> {
+        io::copy(reader, self)
+    }
+
+    /// Checks what was written, keeps the old file if a backup is wanted, and puts the new one in its place, durably.
+    /// On an error the old file is as it was. Gives where the old file was kept.
+    pub fn commit(mut self, name: &BStr, wanted: &Wanted, keep: Option<&Backup>) -> io::Result<Option<backup::Saved>> {
+        self.check(wanted)?;
+        let old = self.dir.look(name)?;
+        if old.is_some_and(|old| old.is_dir()) {
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "a directory is in the way"));
+        }
+        if wanted.uid.is_some() || wanted.gid.is_some() {
+            at::file_chown(&self.file, wanted.uid, wanted.gid)?;
+        }
+        if wanted.carry && old.is_some_and(|old| old.is_file()) {
+            self.carry_over(name);
+        }
+        // After the owner, which clears set-id bits, and after an ACL, whose mask is the group part of the mode.
+        at::file_chmod(&self.file, wanted.mode)?;
+        if let Some((atime, mtime)) = wanted.times {
+            at::file_times(&self.file, atime, mtime)?;
+        }
+        self.file.sync_all()?;
+        let saved = match (old, keep) {
+            (Some(_), Some(keep)) => Some(backup::save(self.dir, name, keep)?),
+            _ => None,
+        };
+        self.dir.rename(self.temp.as_ref(), self.dir, name)?;
+        self.live = false;
+        self.dir.sync()?;
+        Ok(saved)
+    }
+
+    fn check(&self, wanted: &Wanted) -> io::Result<()> {
+        let wrong = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        if let Some(size) = wanted.size
+            && size != self.written
+        {
+            return wrong(format!("{} bytes came where {size} were announced", self.written));
+        }
+        match wanted.digest {
+            Some(digest) if digest != self.digest() => wrong("the content is not what was announced".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Attributes of the old file. Where one cannot be read or set (another file system, a user who is not root) the new
+    /// file goes without: content matters more. Capabilities and integrity signatures belong to the old content.
+    fn carry_over(&self, name: &BStr) {
+        let Ok(old) = self.dir.read(name) else { return };
+        let Ok(list) = old.list_xattr() else { return };
+        for attribute in list {
+            let bytes = attribute.as_bytes();
+            let content_bound = [&b"security.capability"[..], b"security.ima", b"security.evm"];
+            if content_bound.contains(&bytes) {
+                continue;
+            }
+            if let Ok(Some(value)) = old.get_xattr(&attribute) {
+                let _ = self.file.set_xattr(&attribute, &value);
+            }
+        }
+    }
+}
+
+impl Write for Fresh<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.written += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Fresh<'_> {
+    fn drop(&mut self) {
+        if self.live {
+            let _ = self.dir.unlink(self.temp.as_bstr());
+        }
+    }
+}
+
+/// Replaces or makes a file with the given content.
+pub fn write_whole(
+    dir: &Dir,
+    name: &BStr,
+    content: &[u8],
+    wanted: &Wanted,
+    keep: Option<&Backup>,
+) -> io::Result<Option<backup::Saved>> {
+    let mut fresh = Fresh::new(dir)?;
+    fresh.write_all(content)?;
+    fresh.commit(name, wanted, keep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    #[test]
+    fn content_that_is_not_what_was_announced_leaves_the_old_file() {
+        let top = tempfile::tempdir().unwrap();
+        fs::write(top.path().join("f"), "old").unwrap();
+        let dir = Dir::open(top.path()).unwrap();
+        for wanted in [
+            Wanted {
+                digest: Some([7; 32]),
+                ..Wanted::default()
+            },
+            Wanted {
+                size: Some(2),
+                ..Wanted::default()
+            },
+        ] {
+            let error = write_whole(&dir, "f".into(), b"new", &wanted, None).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        }
+        assert_eq!(fs::read(top.path().join("f")).unwrap(), b"old");
+        assert_eq!(dir.names().unwrap(), ["f"]);
+    }
+
+    #[test]
+    fn mode_and_times_are_in_place_before_the_name_is() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = Dir::open(top.path()).unwrap();
+        let wanted = Wanted {
+            mode: 0o4751,
+            times: Some((1_000_000_000, 2_000_000_000_500)),
+            ..Wanted::default()
+        };
+        write_whole(&dir, "f".into(), b"x", &wanted, None).unwrap();
+        let meta = fs::metadata(top.path().join("f")).unwrap();
+        assert_eq!(meta.mode() & 0o7777, 0o4751);
+        assert_eq!((meta.mtime(), meta.mtime_nsec()), (2000, 500));
+    }
+
+    #[test]
+    fn user_attributes_of_the_old_file_are_carried_over() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("f");
+        fs::write(&path, "old").unwrap();
+        if xattr::set(&path, "user.note", b"kept").is_err() {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "this file system must carry user attributes"
+            );
+            eprintln!("skipped: no user attributes on this file system");
+            return;
+        }
+        let dir = Dir::open(top.path()).unwrap();
+        write_whole(&dir, "f".into(), b"new", &Wanted::default(), None).unwrap();
+        assert_eq!(xattr::get(&path, "user.note").unwrap().unwrap(), b"kept");
+    }
+
+    #[test]
+    fn a_link_in_the_way_is_replaced_and_its_target_left_alone() {
+        let top = tempfile::tempdir().unwrap();
+        fs::write(top.path().join("target"), "old").unwrap();
+        std::os::unix::fs::symlink("target", top.path().join("f")).unwrap();
+        let dir = Dir::open(top.path()).unwrap();
+        write_whole(&dir, "f".into(), b"new", &Wanted::default(), None).unwrap();
+        assert_eq!(fs::read(top.path().join("target")).unwrap(), b"old");
+        let meta = fs::symlink_metadata(top.path().join("f")).unwrap();
+        assert!(meta.is_file() && meta.permissions().mode() & 0o777 == 0o600);
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_nothing() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = Dir::open(top.path()).unwrap();
+        let mut fresh = Fresh::new(&dir).unwrap();
+        fresh.write_all(b"half").unwrap();
+        assert_eq!(dir.names().unwrap().len(), 1);
+        drop(fresh);
+        assert!(dir.names().unwrap().is_empty());
+    }
+}
