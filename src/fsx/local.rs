@@ -46,12 +46,7 @@ impl Source for Local {
         &self.unread
     }
 
-    fn fetch(
-        &mut self,
-        root: &Path,
-        wanted: &[&Entry],
-        deliver: &mut Deliver<'_>,
-    ) -> Result<(), SourceError> {
+    fn fetch(&mut self, root: &Path, wanted: &[&Entry], deliver: &mut Deliver<'_>) -> Result<(), SourceError> {
         let top = Top::open(root).map_err(missing)?;
         for entry in wanted {
             match top.open_file(entry.path.as_ref()) {

@@ -109,10 +109,5 @@ pub trait Source {
 
     /// Content of the wanted plain files, each handed to `deliver` with a reader of exactly its bytes, in the order
     /// asked for. A file that could not be read is handed over as an error and the others still come.
-    fn fetch(
-        &mut self,
-        root: &Path,
-        wanted: &[&Entry],
-        deliver: &mut Deliver<'_>,
-    ) -> Result<(), SourceError>;
+    fn fetch(&mut self, root: &Path, wanted: &[&Entry], deliver: &mut Deliver<'_>) -> Result<(), SourceError>;
 }
