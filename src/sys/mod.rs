@@ -6,5 +6,7 @@ pub mod at;
 pub mod names;
 pub mod paths;
 pub mod process;
+mod replace;
 
 pub use paths::Paths;
+pub use replace::replace;
