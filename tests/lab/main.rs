@@ -12,6 +12,7 @@
 mod converge;
 mod crash;
 mod fanout;
+mod harness;
 mod manual;
 mod network;
 mod policy;
