@@ -4,9 +4,16 @@
 
 pub mod addr;
 pub mod cfrun_hosts;
+mod fold;
+mod host;
+mod list;
+mod range;
 
 pub use addr::{AddrRange, NoRange};
 pub use cfrun_hosts::{CfrunHost, CfrunHosts, CfrunHostsFile, OutputLevel};
+pub use fold::fold;
+pub use host::Host;
+pub use list::{HOST_LIMIT, HostSet, ListError, Sources, TextOnly, expand, expand_lines, expand_with};
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -69,3 +76,6 @@ fn plain(error: &std::io::Error) -> String {
         None => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Names with number ranges: `rack[1-3]n[01-12/2]`.
+
+/// The most digits a number in a range may have.
+const DIGITS: usize = 18;
+
+/// A name with ranges, taken apart.
+pub(super) struct Pattern<'a> {
+    pieces: Vec<Piece<'a>>,
+}
+
+enum Piece<'a> {
+    Text(&'a str),
+    Ranges(Vec<Range>),
+}
+
+/// `first-last/step`, printed with at least `width` digits.
+struct Range {
+    first: u64,
+    last: u64,
+    step: u64,
+    width: usize,
+}
+
+impl Range {
+    fn count(&self) -> u128 {
+        u128::from((self.last - self.first) / self.step) + 1
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (span, step) = match text.split_once('/') {
+            Some((span, step)) => (span, number(step, text)?),
+            None => (text, 1),
+        };
+        if step == 0 {
+            return Err(format!("the step of '{text}' is 0"));
+        }
+        let (low, high) = span.split_once('-').unwrap_or((span, span));
+        let (first, last) = (number(low, text)?, number(high, text)?);
+        if first > last {
+            return Err(format!("'{text}' runs backwards"));
+        }
+        let padded = |digits: &str| digits.len() > 1 && digits.starts_with('0');
+        if padded(high) && high.len() != low.len() {
+            return Err(format!("the two ends of '{text}' have different numbers of digits"));
+        }
+        Ok(Range {
+            first,
+            last,
+            step,
+            width: if padded(low) { low.len() } else { 0 },
+        })
+    }
+}
+
+fn number(digits: &str, whole: &str) -> Result<u64, String> {
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("'{whole}' is not a range of numbers"));
+    }
+    if digits.len() > DIGITS {
+        return Err(format!("'{whole}' holds a number of more than {DIGITS} digits"));
+    }
+    digits
+        .parse()
+        .map_err(|_| format!("'{whole}' is not a range of numbers"))
+}
+
+impl<'a> Pattern<'a> {
+    /// Takes a name apart. Gives a sentence when a bracket holds no ranges.
+    pub fn parse(name: &'a str) -> Result<Self, String> {
+        let mut pieces = Vec::new();
+        let mut rest = name;
+        while let Some(open) = rest.find('[') {
+            let close = rest.find(']').filter(|&c| c > open);
+            let close = close.ok_or_else(|| "the brackets do not match".to_string())?;
+            pieces.push(Piece::Text(&rest[..open]));
+            let ranges = rest[open + 1..close].split(',').map(str::trim).map(Range::parse);
+            pieces.push(Piece::Ranges(ranges.collect::<Result<_, _>>()?));
+            rest = &rest[close + 1..];
+        }
+        pieces.push(Piece::Text(rest));
+        Ok(Pattern { pieces })
+    }
+
+    /// How many names it stands for; saturates.
+    pub fn count(&self) -> u128 {
+        self.pieces.iter().fold(1u128, |product, piece| match piece {
+            Piece::Text(_) => product,
+            Piece::Ranges(ranges) => {
+                let sum = ranges
+                    .iter()
+                    .fold(0u128, |sum, range| sum.saturating_add(range.count()));
+                product.saturating_mul(sum)
+            }
+        })
+    }
+
+    /// All names, the last bracket counting fastest. Ask [`Pattern::count`] first.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = vec![String::new()];
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => names.iter_mut().for_each(|name| name.push_str(text)),
+                Piece::Ranges(ranges) => {
+                    let mut longer = Vec::new();
+                    for name in &names {
+                        for range in ranges {
+                            for k in 0..range.count() as u64 {
+                                let width = range.width;
+                                longer.push(format!("{name}{:0width$}", range.first + k * range.step));
+                            }
+                        }
+                    }
+                    names = longer;
+                }
+            }
+        }
+        names
+    }
+}
