@@ -1,1 +1,131 @@
-//! Running one thing on one host over the system's own ssh.
+//! Running one thing on one host over the system's own ssh: the command line of ssh, and what its failures mean.
+//!
+//! Builds argument vectors, never a shell string on this side. Starting and watching the processes is [`crate::fan`]'s.
+
+mod cause;
+mod quote;
+
+pub use cause::{Cause, Trouble, explain};
+pub use quote::{encode, quote};
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use crate::hosts::Host;
+
+/// How ssh is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ssh {
+    /// The program: `ssh` from the PATH unless `DSAU_SSH` names another.
+    pub program: PathBuf,
+    /// Seconds until a host that does not answer is given up (`ConnectTimeout`); covers the handshake too.
+    pub connect_seconds: u32,
+    /// The login name for hosts that do not bring their own.
+    pub user: Option<String>,
+    /// True: never ask anything (`BatchMode`).
+    pub batch: bool,
+    /// More `-o` options, `Key=value`.
+    pub options: Vec<String>,
+}
+
+impl Default for Ssh {
+    fn default() -> Self {
+        Ssh {
+            program: program("DSAU_SSH", "ssh"),
+            connect_seconds: 10,
+            user: None,
+            batch: true,
+            options: Vec::new(),
+        }
+    }
+}
+
+/// A program of the ssh family: the path in the environment variable, else its name.
+pub fn program(variable: &str, name: &str) -> PathBuf {
+    match std::env::var_os(variable) {
+        Some(path) if !path.is_empty() => PathBuf::from(path),
+        _ => PathBuf::from(name),
+    }
+}
+
+/// A process to start for one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Program and arguments.
+    pub argv: Vec<OsString>,
+    /// True: an ssh, whose own messages can be sent elsewhere with `-E` (see [`Launch::log_to`]); false: it runs on
+    /// this machine and its status is its own.
+    pub ssh: bool,
+}
+
+impl Launch {
+    /// Where ssh writes its own messages, apart from what the remote command says on its standard error: only so can
+    /// a failure of ssh be told from a remote command that exits with 255.
+    pub fn log_to(&self, path: &OsStr) -> Vec<OsString> {
+        let mut argv = self.argv.clone();
+        if self.ssh && !argv.is_empty() {
+            argv.splice(1..1, [OsString::from("-E"), path.to_os_string()]);
+        }
+        argv
+    }
+}
+
+impl Ssh {
+    /// The command line for a host. The command's words are joined with blanks by ssh and read by the remote user's
+    /// shell, as with ssh itself; no word: a login.
+    pub fn launch(&self, host: &Host, command: &[OsString]) -> Launch {
+        let mut argv: Vec<OsString> = vec![self.program.clone().into()];
+        let mut option = |text: String| argv.extend([OsString::from("-o"), text.into()]);
+        option(format!("BatchMode={}", if self.batch { "yes" } else { "no" }));
+        option(format!("ConnectTimeout={}", self.connect_seconds.max(1)));
+        // A peer that dies later is noticed within a minute.
+        option("ServerAliveInterval=15".into());
+        option("ServerAliveCountMax=3".into());
+        option("LogLevel=ERROR".into());
+        for more in &self.options {
+            option(more.clone());
+        }
+        argv.extend(["-T", "-a", "-x"].map(OsString::from));
+        if let Some(port) = host.port {
+            argv.extend([OsString::from("-p"), port.to_string().into()]);
+        }
+        if let Some(user) = host.user.as_ref().or(self.user.as_ref()) {
+            argv.extend([OsString::from("-l"), user.into()]);
+        }
+        argv.extend([OsString::from("--"), OsString::from(&host.name)]);
+        argv.extend_from_slice(command);
+        Launch { argv, ssh: true }
+    }
+}
+
+/// The same command on this machine, without ssh: the words joined with blanks and read by the user's shell, as sshd
+/// would do it.
+pub fn local(command: &[OsString]) -> Launch {
+    let shell = match nix::unistd::User::from_uid(nix::unistd::geteuid()) {
+        Ok(Some(user)) if !user.shell.as_os_str().is_empty() => user.shell,
+        _ => PathBuf::from("/bin/sh"),
+    };
+    let text = command.join(OsStr::new(" "));
+    Launch {
+        argv: vec![shell.into(), "-c".into(), text],
+        ssh: false,
+    }
+}
+
+/// A fixed program of the suite to be run by `/bin/sh` on the other side, with arguments that may hold any byte.
+///
+/// The script must be one line without `'`, `!` and newline, so that any login shell (sh, csh, fish) hands it on
+/// unchanged; it gets the arguments encoded (see [`encode`]) and decodes them with `printf %b`.
+pub fn script(program: &str, arguments: &[&[u8]]) -> Vec<OsString> {
+    let mut text = format!("exec /bin/sh -c '{program}' dsau").into_bytes();
+    for argument in arguments {
+        text.extend_from_slice(b" '");
+        text.extend_from_slice(&encode(argument));
+        text.push(b'\'');
+    }
+    vec![OsString::from_vec(text)]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+use super::*;
+use bstr::ByteSlice;
+use proptest::prelude::*;
+use std::process::Command;
+
+fn words(launch: &Launch) -> Vec<String> {
+    launch.argv.iter().map(|w| w.to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn the_command_line_of_ssh_asks_nothing_and_ends_options_before_the_host() {
+    let ssh = Ssh {
+        program: "ssh".into(),
+        user: Some("root".into()),
+        ..Ssh::default()
+    };
+    let host = Host::parse("[::1]:2222").unwrap();
+    let launch = ssh.launch(&host, &["ls".into(), "-l".into()]);
+    let argv = words(&launch);
+    assert!(argv.windows(2).any(|w| w == ["-o", "BatchMode=yes"]));
+    assert!(argv.windows(2).any(|w| w == ["-o", "ConnectTimeout=10"]));
+    assert_eq!(
+        argv[argv.len() - 8..],
+        ["-p", "2222", "-l", "root", "--", "::1", "ls", "-l"]
+    );
+    let own = ssh.launch(&Host::parse("joe@h").unwrap(), &[]);
+    assert!(words(&own).windows(2).any(|w| w == ["-l", "joe"]));
+    assert_eq!(launch.log_to(OsStr::new("/x"))[..3], ["ssh", "-E", "/x"]);
+}
+
+#[test]
+fn every_failure_of_ssh_is_told_by_its_words() {
+    let cause = |log: &str| explain(log.as_bytes()).unwrap().cause;
+    assert_eq!(
+        cause("ssh: Could not resolve hostname nix: Name or service not known\r\n"),
+        Cause::Resolve
+    );
+    assert_eq!(
+        cause("ssh: connect to host h port 22: Connection refused\r\n"),
+        Cause::Connect
+    );
+    assert_eq!(
+        cause("ssh: connect to host h port 22: No route to host\n"),
+        Cause::Connect
+    );
+    assert_eq!(
+        cause("ssh: connect to host h port 22: Connection timed out\n"),
+        Cause::TimeOut
+    );
+    assert_eq!(
+        cause("Connection timed out during banner exchange\nConnection to 10.0.0.1 port 22 timed out\n"),
+        Cause::TimeOut
+    );
+    assert_eq!(
+        cause(
+            "No ED25519 host key is known for h and you have requested strict checking.\nHost key verification failed.\n"
+        ),
+        Cause::HostKeyUnknown
+    );
+    assert_eq!(cause("Host key verification failed.\n"), Cause::HostKeyUnknown);
+    assert_eq!(
+        cause(
+            "@@@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@\nIT IS POSSIBLE\nHost key verification failed.\n"
+        ),
+        Cause::HostKeyChanged
+    );
+    assert_eq!(cause("root@h: Permission denied (publickey,password).\n"), Cause::Auth);
+    assert_eq!(
+        cause("kex_exchange_identification: Connection closed by remote host\nConnection closed by 10.0.0.1 port 22\n"),
+        Cause::Busy
+    );
+    assert_eq!(cause("client_loop: send disconnect: Broken pipe\n"), Cause::Lost);
+    assert_eq!(cause("Connection to h closed by remote host.\n"), Cause::Lost);
+    assert_eq!(
+        cause("command-line: line 0: Bad configuration option: nonsense\n"),
+        Cause::Setup
+    );
+    assert_eq!(explain(b""), None);
+}
+
+#[test]
+fn a_script_of_the_suite_is_safe_in_any_login_shell() {
+    let command = script("printf %b \"$1\"", &[b"a b'c\n!$x\\"]);
+    let text = command[0].to_str().unwrap();
+    assert_eq!(
+        text,
+        r#"exec /bin/sh -c 'printf %b "$1"' dsau 'a\0040b\0047c\0012\0041\0044x\0134'"#
+    );
+    let out = Command::new("/bin/sh").arg("-c").arg(text).output().unwrap();
+    assert_eq!(out.stdout.as_bstr(), b"a b'c\n!$x\\".as_bstr());
+}
+
+#[test]
+fn a_local_command_is_read_by_the_users_shell() {
+    let launch = local(&["echo".into(), "a;".into(), "exit".into(), "3".into()]);
+    let out = Command::new(&launch.argv[0]).args(&launch.argv[1..]).output().unwrap();
+    assert_eq!((out.stdout.as_slice(), out.status.code()), (b"a\n".as_slice(), Some(3)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn quoting_and_encoding_bring_any_bytes_through_a_real_shell(word in proptest::collection::vec(1u8..=255, 0..40)) {
+        let mut line = b"printf %s. ".to_vec();
+        line.extend(quote(&word));
+        line.extend(b"; printf %b. '");
+        line.extend(encode(&word));
+        line.push(b'\'');
+        let out = Command::new("/bin/sh").arg("-c").arg(OsString::from_vec(line)).output().unwrap();
+        let wanted = [&word[..], b".", &word[..], b"."].concat();
+        prop_assert_eq!(out.stdout, wanted);
+    }
+}
