@@ -1,1 +1,170 @@
-//! Running one thing on many hosts: window, time-outs, transcripts, worst status.
+//! Running one thing on many hosts: window, time-outs, line-tagged output, transcripts, status of each host.
+//!
+//! One thread watches all processes. A host is done when its process has ended, not when its pipes are closed: something
+//! left running in the background may hold them for ever. Every host ends in exactly one [`State`].
+
+mod capture;
+mod child;
+mod lines;
+mod run;
+mod spool;
+mod stop;
+
+pub use capture::{Answer, Gathered, Transcripts, ask};
+pub use run::run;
+pub use spool::Spool;
+pub use stop::Stop;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::hosts::Host;
+use crate::remote::{Launch, Trouble};
+
+/// The longest line that is kept whole, in bytes; a longer one is cut here, and what follows is a line of its own.
+pub const LINE_LIMIT: usize = 256 * 1024;
+
+/// One host and what to start for it.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The host, as it is shown.
+    pub host: Host,
+    /// What to start.
+    pub launch: Launch,
+    /// Its standard input; nothing when not given.
+    pub input: Option<Arc<Spool>>,
+}
+
+/// How a fan-out goes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many hosts are served at once.
+    pub window: usize,
+    /// How long one host's command may take, from the start of its ssh; not limited when not given.
+    pub command_timeout: Option<Duration>,
+    /// How often a host that closed the connection before login (too many at once) is tried again.
+    pub retries: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            window: default_window(),
+            command_timeout: None,
+            retries: 3,
+        }
+    }
+}
+
+/// The window when none is asked for: 16 hosts a core, from 32 to 128, as far as file descriptors go (a host takes 6).
+pub fn default_window() -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    (cores * 16).clamp(32, 128).min(widest_window())
+}
+
+/// The widest window that the limit on open files allows.
+pub fn widest_window() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    usize::try_from(files.saturating_sub(32) / 6)
+        .unwrap_or(usize::MAX)
+        .max(1)
+}
+
+/// How a host ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The command ended with this status.
+    Exited(u8),
+    /// The process on this side was killed by a signal.
+    Killed(i32),
+    /// The command took longer than it was given.
+    TimedOut(Duration),
+    /// ssh did not get through, or lost the connection.
+    Unreachable(Trouble),
+    /// The process on this side could not be started.
+    NotStarted(String),
+    /// Stopped by the user, or not begun when the user stopped it.
+    Cancelled,
+}
+
+impl State {
+    /// Whether the command ran and ended with 0.
+    pub fn is_ok(&self) -> bool {
+        *self == State::Exited(0)
+    }
+
+    /// The number this host counts with when the worst status is taken: the command's own; 128 + n for a signal;
+    /// 124 for a command time-out, as timeout(1) has it; 4 when the host was not reached, 5 when nothing could be started.
+    pub fn code(&self) -> u8 {
+        match self {
+            State::Exited(code) => *code,
+            State::Killed(signal) => 128u8.saturating_add(u8::try_from(*signal).unwrap_or(127)),
+            State::TimedOut(_) => 124,
+            State::Unreachable(_) => 4,
+            State::NotStarted(_) => 5,
+            State::Cancelled => 130,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            State::Exited(code) => write!(f, "exit status {code}"),
+            State::Killed(signal) => match nix::sys::signal::Signal::try_from(*signal) {
+                Ok(signal) => write!(f, "ssh was killed by {signal}"),
+                Err(_) => write!(f, "ssh was killed by signal {signal}"),
+            },
+            State::TimedOut(limit) => write!(f, "command time-out after {} s", limit.as_secs_f64()),
+            State::Unreachable(trouble) => trouble.fmt(f),
+            State::NotStarted(why) => f.write_str(why),
+            State::Cancelled => f.write_str("stopped"),
+        }
+    }
+}
+
+/// What became of one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The host.
+    pub host: Host,
+    /// How it ended.
+    pub state: State,
+    /// How long its last attempt took.
+    pub took: Duration,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// Which of the two outputs of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// Who gets what the hosts say. Calls come from the thread that runs the fan-out.
+pub trait Sink {
+    /// A whole line of a host, without its newline; a last line that had none as well. Never longer than [`LINE_LIMIT`].
+    fn line(&mut self, job: usize, host: &Host, stream: Stream, line: &[u8]);
+    /// A host is done. All its lines have been given before.
+    fn done(&mut self, job: usize, report: &Report);
+    /// Nothing is there to read just now: what was buffered can be shown.
+    fn idle(&mut self) {}
+    /// True when nobody listens any more and the rest shall be stopped.
+    fn closed(&self) -> bool {
+        false
+    }
+}
+
+/// The worst status of all hosts: the largest of their [`State::code`]s; 0 without hosts.
+pub fn worst(reports: &[Report]) -> u8 {
+    reports.iter().map(|report| report.state.code()).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! What hosts said, kept with bounded memory: short answers in memory, the rest in one spool.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use sha2::{Digest, Sha256};
+
+use super::{Job, Options, Report, Sink, Spool, Stop, Stream, run};
+use crate::hosts::Host;
+
+/// How many bytes of one host's one stream stay in memory.
+const IN_MEMORY: usize = 4 * 1024;
+
+/// The transcripts of all hosts of a run, standard output and standard error apart.
+#[derive(Default)]
+pub struct Transcripts {
+    texts: Vec<[Text; 2]>,
+    spool: Option<Spool>,
+    failed: Option<io::Error>,
+}
+
+#[derive(Default)]
+struct Text {
+    recent: Vec<u8>,
+    extents: Vec<(u64, usize)>,
+    digest: Sha256,
+    size: u64,
+}
+
+/// Hosts that said the same.
+pub struct Gathered {
+    /// The jobs, in the order of the run.
+    pub jobs: Vec<usize>,
+    /// How many bytes they said.
+    pub size: u64,
+}
+
+impl Transcripts {
+    /// Room for this many hosts.
+    pub fn new(hosts: usize) -> Self {
+        let mut transcripts = Transcripts::default();
+        transcripts.texts.resize_with(hosts, Default::default);
+        transcripts
+    }
+
+    /// Adds a line.
+    pub fn line(&mut self, job: usize, stream: Stream, line: &[u8]) {
+        let text = &mut self.texts[job][stream as usize];
+        text.digest.update(line);
+        text.digest.update(b"\n");
+        text.size += line.len() as u64 + 1;
+        text.recent.extend_from_slice(line);
+        text.recent.push(b'\n');
+        if text.recent.len() > IN_MEMORY && self.failed.is_none() {
+            let spooled = match &mut self.spool {
+                Some(spool) => spool.append(&text.recent),
+                none => Spool::new().and_then(|spool| none.insert(spool).append(&text.recent)),
+            };
+            match spooled {
+                Ok(at) => text.extents.push((at, text.recent.len())),
+                Err(error) => self.failed = Some(error),
+            }
+            text.recent.clear();
+        }
+    }
+
+    /// Jobs with the same text together, the largest group first; jobs that said nothing are in none.
+    pub fn gather(&self, stream: Stream) -> Vec<Gathered> {
+        let mut groups: Vec<Gathered> = Vec::new();
+        let mut known = HashMap::new();
+        for (job, texts) in self.texts.iter().enumerate() {
+            let text = &texts[stream as usize];
+            if text.size == 0 {
+                continue;
+            }
+            let at = *known
+                .entry(<[u8; 32]>::from(text.digest.clone().finalize()))
+                .or_insert_with(|| {
+                    groups.push(Gathered {
+                        jobs: Vec::new(),
+                        size: text.size,
+                    });
+                    groups.len() - 1
+                });
+            groups[at].jobs.push(job);
+        }
+        groups.sort_by_key(|group| std::cmp::Reverse(group.jobs.len()));
+        groups
+    }
+
+    /// Writes what a job said. Fails when the text could not be kept, or not be written.
+    pub fn write(&self, job: usize, stream: Stream, to: &mut dyn Write) -> io::Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(io::Error::new(
+                error.kind(),
+                format!("output could not be kept: {error}"),
+            ));
+        }
+        let text = &self.texts[job][stream as usize];
+        let mut buffer = Vec::new();
+        for &(at, size) in &text.extents {
+            if let Some(spool) = &self.spool {
+                buffer.resize(size, 0);
+                spool.read_at(&mut buffer, at)?;
+                to.write_all(&buffer)?;
+            }
+        }
+        to.write_all(&text.recent)
+    }
+}
+
+/// What one host answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// How it ended.
+    pub report: Report,
+    /// Its standard output, up to the limit.
+    pub out: Vec<u8>,
+    /// Its standard error, up to the limit.
+    pub err: Vec<u8>,
+    /// True when more was said than kept.
+    pub cut: bool,
+}
+
+struct Keep {
+    limit: usize,
+    answers: Vec<(Vec<u8>, Vec<u8>, bool)>,
+}
+
+impl Sink for Keep {
+    fn line(&mut self, job: usize, _: &Host, stream: Stream, line: &[u8]) {
+        let (out, err, cut) = &mut self.answers[job];
+        let text = if stream == Stream::Out { out } else { err };
+        if text.len() + line.len() < self.limit {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        } else {
+            *cut = true;
+        }
+    }
+    fn done(&mut self, _: usize, _: &Report) {}
+}
+
+/// Runs all jobs and gives what each host answered, at most `limit` bytes of each stream, in the order of the jobs. For
+/// callers that work with the answers: the wizard, csshsetup.
+pub fn ask(jobs: &[Job], options: &Options, stop: Option<&Stop>, limit: usize) -> io::Result<Vec<Answer>> {
+    let mut keep = Keep {
+        limit,
+        answers: vec![Default::default(); jobs.len()],
+    };
+    let reports = run(jobs, options, stop, &mut keep)?;
+    let pairs = reports.into_iter().zip(keep.answers);
+    Ok(pairs
+        .map(|(report, (out, err, cut))| Answer { report, out, err, cut })
+        .collect())
+}

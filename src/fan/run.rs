@@ -1,0 +1,291 @@
+//! The loop over all hosts.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signal_hook::SigId;
+use signal_hook::consts::SIGCHLD;
+
+use super::child::{Child, Why};
+use super::{Job, Options, Report, Sink, State, Stop};
+
+/// A host that waits for its turn.
+struct Waiting {
+    job: usize,
+    attempt: u32,
+    not_before: Option<Instant>,
+}
+
+/// Tells when a child has ended.
+struct Deaths {
+    wake: UnixStream,
+    id: SigId,
+}
+
+impl Deaths {
+    fn watch() -> io::Result<Self> {
+        let (wake, sender) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let id = signal_hook::low_level::pipe::register(SIGCHLD, sender)?;
+        Ok(Deaths { wake, id })
+    }
+
+    fn clear(&mut self) {
+        let mut buffer = [0; 256];
+        while matches!(self.wake.read(&mut buffer), Ok(1..)) {}
+    }
+}
+
+impl Drop for Deaths {
+    fn drop(&mut self) {
+        signal_hook::low_level::unregister(self.id);
+    }
+}
+
+/// Runs all jobs and gives a report of each, in the order of the jobs. After `stop` has seen a signal, or nobody listens
+/// any more, what runs is ended, the rest is not begun, and every process is waited for.
+///
+/// Fails only when this machine cannot do it at all (no descriptors, no signals).
+pub fn run(jobs: &[Job], options: &Options, stop: Option<&Stop>, sink: &mut dyn Sink) -> io::Result<Vec<Report>> {
+    Loop {
+        jobs,
+        options,
+        stop,
+        sink,
+        deaths: Deaths::watch()?,
+        waiting: (0..jobs.len())
+            .map(|job| Waiting {
+                job,
+                attempt: 1,
+                not_before: None,
+            })
+            .collect(),
+        running: Vec::new(),
+        reports: vec![None; jobs.len()],
+        buffer: vec![0; 64 * 1024],
+    }
+    .run()
+}
+
+struct Loop<'a> {
+    jobs: &'a [Job],
+    options: &'a Options,
+    stop: Option<&'a Stop>,
+    sink: &'a mut dyn Sink,
+    deaths: Deaths,
+    waiting: VecDeque<Waiting>,
+    running: Vec<Child>,
+    reports: Vec<Option<Report>>,
+    buffer: Vec<u8>,
+}
+
+impl Loop<'_> {
+    fn run(mut self) -> io::Result<Vec<Report>> {
+        while !self.waiting.is_empty() || !self.running.is_empty() {
+            if self.stopped() {
+                self.cancel();
+            }
+            self.start();
+            self.enforce();
+            let ready = self.wait()?;
+            self.read(&ready);
+            self.bury();
+        }
+        self.sink.idle();
+        Ok(self.reports.into_iter().flatten().collect())
+    }
+
+    fn stopped(&self) -> bool {
+        self.sink.closed() || self.stop.is_some_and(|stop| stop.signal().is_some())
+    }
+
+    fn cancel(&mut self) {
+        for child in &mut self.running {
+            child.stop(Why::Cancelled);
+        }
+        while let Some(waiting) = self.waiting.pop_front() {
+            self.report(waiting.job, State::Cancelled, Duration::ZERO, waiting.attempt - 1);
+        }
+    }
+
+    fn report(&mut self, job: usize, state: State, took: Duration, attempts: u32) {
+        let report = Report {
+            host: self.jobs[job].host.clone(),
+            state,
+            took,
+            attempts,
+        };
+        self.sink.done(job, &report);
+        self.reports[job] = Some(report);
+    }
+
+    fn start(&mut self) {
+        let now = Instant::now();
+        while self.running.len() < self.options.window.max(1) {
+            let ready = |w: &Waiting| w.not_before.is_none_or(|time| time <= now);
+            let Some(next) = self
+                .waiting
+                .iter()
+                .position(ready)
+                .and_then(|at| self.waiting.remove(at))
+            else {
+                return;
+            };
+            match Child::start(next.job, &self.jobs[next.job], next.attempt) {
+                Ok(child) => self.running.push(child),
+                Err(error) if out_of_room(&error) && !self.running.is_empty() => {
+                    // Fewer at once, then: it is its turn again when one of the others has ended.
+                    self.waiting.push_front(next);
+                    return;
+                }
+                Err(error) => {
+                    let program = self.jobs[next.job].launch.argv.first().cloned().unwrap_or_default();
+                    let why = format!("cannot start {}: {}", program.to_string_lossy(), plain(&error));
+                    self.report(next.job, State::NotStarted(why), Duration::ZERO, next.attempt);
+                }
+            }
+        }
+    }
+
+    fn enforce(&mut self) {
+        let (now, limit) = (Instant::now(), self.options.command_timeout);
+        for child in &mut self.running {
+            if child.due(limit).is_some_and(|due| due <= now) {
+                child.stop(Why::TimedOut);
+            }
+        }
+    }
+
+    /// Waits until something is to be done; gives the pipes that can be read.
+    fn wait(&mut self) -> io::Result<Vec<(usize, usize)>> {
+        let mut sources = Vec::with_capacity(self.running.len() * 3);
+        let mut fds = vec![PollFd::new(self.deaths.wake.as_fd(), PollFlags::POLLIN)];
+        // The wish to stop is asked for once; after that it would only keep us awake.
+        if let Some(stop) = self.stop
+            && stop.signal().is_none()
+        {
+            fds.push(PollFd::new(stop.wake(), PollFlags::POLLIN));
+        }
+        let first = fds.len();
+        for (index, child) in self.running.iter().enumerate() {
+            for (number, fd) in child.open() {
+                sources.push((index, number));
+                fds.push(PollFd::new(fd, PollFlags::POLLIN));
+            }
+        }
+        let mut count = again(|| poll(&mut fds, PollTimeout::ZERO))?;
+        if count == 0 {
+            self.sink.idle();
+            count = again(|| poll(&mut fds, timeout(next_due(&self.running, &self.waiting, self.options))))?;
+        }
+        let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        let readable = match count {
+            0 => Vec::new(),
+            _ => {
+                let pairs = fds[first..].iter().zip(sources);
+                pairs.filter(|(fd, _)| ready(fd)).map(|(_, source)| source).collect()
+            }
+        };
+        drop(fds);
+        Ok(readable)
+    }
+
+    fn read(&mut self, ready: &[(usize, usize)]) {
+        for &(index, number) in ready {
+            let child = &mut self.running[index];
+            let (job, host) = (child.job, &self.jobs[child.job].host);
+            child.read(number, &mut self.buffer, &mut |stream, line| {
+                self.sink.line(job, host, stream, line);
+            });
+        }
+    }
+
+    /// Reports the children that have ended.
+    fn bury(&mut self) {
+        self.deaths.clear();
+        let mut index = 0;
+        while index < self.running.len() {
+            let Some(status) = self.running[index].ended() else {
+                index += 1;
+                continue;
+            };
+            let mut child = self.running.swap_remove(index);
+            let (job, host) = (child.job, &self.jobs[child.job].host);
+            child.drain(&mut self.buffer, &mut |stream, line| {
+                self.sink.line(job, host, stream, line);
+            });
+            let state = child.state(status, self.options.command_timeout);
+            if self.again(&child, &state) {
+                continue;
+            }
+            self.report(job, state, child.started.elapsed(), child.attempt);
+        }
+    }
+
+    /// Puts a host that was too busy back into the row, later each time and not all at once.
+    fn again(&mut self, child: &Child, state: &State) -> bool {
+        let State::Unreachable(trouble) = state else {
+            return false;
+        };
+        if !trouble.cause.passing() || child.attempt > self.options.retries || child.stopping() {
+            return false;
+        }
+        let spread = Duration::from_millis(u64::from(child.started.elapsed().subsec_nanos() % 250));
+        self.waiting.push_back(Waiting {
+            job: child.job,
+            attempt: child.attempt + 1,
+            not_before: Some(Instant::now() + Duration::from_millis(250) * child.attempt + spread),
+        });
+        true
+    }
+}
+
+/// When the loop must wake up though nothing can be read.
+fn next_due(running: &[Child], waiting: &VecDeque<Waiting>, options: &Options) -> Option<Instant> {
+    let children = running.iter().filter_map(|child| child.due(options.command_timeout));
+    let room = running.len() < options.window.max(1);
+    let turns = waiting.iter().filter(|_| room).filter_map(|waiting| waiting.not_before);
+    children.chain(turns).min()
+}
+
+fn timeout(due: Option<Instant>) -> PollTimeout {
+    let Some(due) = due else {
+        return PollTimeout::NONE;
+    };
+    // Rounded up: waking too early would only mean waiting again.
+    let left = due.saturating_duration_since(Instant::now()).as_millis() + 1;
+    i32::try_from(left)
+        .ok()
+        .and_then(|left| PollTimeout::try_from(left).ok())
+        .unwrap_or(PollTimeout::MAX)
+}
+
+fn again(mut call: impl FnMut() -> nix::Result<i32>) -> io::Result<i32> {
+    loop {
+        match call() {
+            // A signal has come: its pipe tells which, so the next poll returns at once.
+            Err(Errno::EINTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+fn out_of_room(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        code,
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::ENOMEM)
+    )
+}
+
+fn plain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => Errno::from_raw(code).desc().to_string(),
+        None => error.to_string(),
+    }
+}
