@@ -34,7 +34,7 @@ use std::io;
 use bstr::{BStr, BString};
 
 pub use options::{EditBackup, EditOptions};
-pub use table::{Family, is_known};
+pub use table::is_known;
 
 use crate::policy::{ClassExpr, EditCommand};
 

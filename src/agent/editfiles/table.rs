@@ -156,37 +156,7 @@ pub enum Warn {
     ContainsFile,
 }
 
-/// The families, for help and statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Family {
-    Setting,
-    Flow,
-    Add,
-    Delete,
-    Comment,
-    Place,
-    Replace,
-    Whole,
-    Warn,
-}
-
 impl Op {
-    /// The family an operation belongs to.
-    pub fn family(self) -> Family {
-        match self {
-            Op::Setting(_) => Family::Setting,
-            Op::Flow(_) => Family::Flow,
-            Op::Add(_) => Family::Add,
-            Op::Delete(_) => Family::Delete,
-            Op::Comment(_) => Family::Comment,
-            Op::Place(_) => Family::Place,
-            Op::Replace(_) => Family::Replace,
-            Op::Whole(_) => Family::Whole,
-            Op::Warn(_) => Family::Warn,
-        }
-    }
-
     /// Whether the argument may be a list (`EditSplit`). Groups, loops, replacements and settings take it whole.
     pub fn iterates(self) -> bool {
         match self {

@@ -173,7 +173,6 @@ fn the_table_is_sorted_and_without_doubles() {
         assert!(pair[0].0 < pair[1].0, "{} {}", pair[0].0, pair[1].0);
     }
     assert!(is_known("AppendIfNoSuchLine") && !is_known("PolishLines"));
-    assert_eq!(table::find("With").map(table::Op::family), Some(Family::Replace));
 }
 
 #[test]
