@@ -1,0 +1,90 @@
+//! Frames: length of the payload (4 bytes), type (1), request id (4), payload.
+
+use std::io::{self, Read};
+
+use super::WireError;
+use super::codec::check;
+
+/// Bytes of a frame header.
+pub const HEADER: usize = 9;
+
+/// What stands before a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Bytes of payload.
+    pub len: usize,
+    /// What the payload is.
+    pub kind: u8,
+    /// The request it belongs to; chosen by the client.
+    pub id: u32,
+}
+
+impl Header {
+    /// Reads a header; a payload over `limit` bytes is refused before anything is read of it.
+    pub fn decode(bytes: &[u8; HEADER], limit: usize) -> Result<Self, WireError> {
+        let [a, b, c, d, kind, e, f, g, h] = *bytes;
+        let len = u32::from_be_bytes([a, b, c, d]) as usize;
+        check("a frame", len, limit)?;
+        Ok(Header {
+            len,
+            kind,
+            id: u32::from_be_bytes([e, f, g, h]),
+        })
+    }
+
+    fn encode(len: usize, kind: u8, id: u32) -> [u8; HEADER] {
+        let [a, b, c, d] = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
+        let [e, f, g, h] = id.to_be_bytes();
+        [a, b, c, d, kind, e, f, g, h]
+    }
+}
+
+/// Appends a frame whose payload is written by `fill`; on an error nothing is appended.
+pub(super) fn put_frame(
+    out: &mut Vec<u8>,
+    kind: u8,
+    id: u32,
+    limit: usize,
+    fill: impl FnOnce(&mut Vec<u8>) -> Result<(), WireError>,
+) -> Result<(), WireError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER]);
+    let filled = fill(out).and_then(|()| check("a frame", out.len() - start - HEADER, limit));
+    if let Err(error) = filled {
+        out.truncate(start);
+        return Err(error);
+    }
+    let header = Header::encode(out.len() - start - HEADER, kind, id);
+    if let Some(place) = out.get_mut(start..start + HEADER) {
+        place.copy_from_slice(&header);
+    }
+    Ok(())
+}
+
+/// Appends a DATA frame without a copy in between.
+pub fn put_data(out: &mut Vec<u8>, id: u32, bytes: &[u8]) {
+    for piece in bytes.chunks(super::MAX_DATA) {
+        out.extend_from_slice(&Header::encode(piece.len(), super::reply::DATA, id));
+        out.extend_from_slice(piece);
+    }
+}
+
+/// Reads one frame. `None` at the end of the stream between two frames. A broken frame is an error of kind
+/// `InvalidData`. Memory is taken only for what the header says, after its check.
+pub fn read_frame(from: &mut impl Read, limit: usize) -> io::Result<Option<(Header, Vec<u8>)>> {
+    let mut head = [0; HEADER];
+    let mut have = 0;
+    while let Some(space) = head.get_mut(have..).filter(|space| !space.is_empty()) {
+        match from.read(space) {
+            Ok(0) if have == 0 => return Ok(None),
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => have += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    let header = Header::decode(&head, limit).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+    let mut payload = vec![0; header.len];
+    from.read_exact(&mut payload)?;
+    Ok(Some((header, payload)))
+}

@@ -1,0 +1,254 @@
+//! What a server says.
+
+use bstr::BString;
+
+use super::codec::{Put, Take};
+use super::entry::{LEAST_ENTRY, put_entry, take_entry};
+use super::frame::{Header, put_frame};
+use super::{MAX_DATA, MAX_NAME, MAX_REPLY, MAX_TEXT, WireError};
+use crate::fsx::Entry;
+
+const WELCOME: u8 = 0x81;
+const ENTRIES: u8 = 0x82;
+const MANIFEST_END: u8 = 0x83;
+const UNCHANGED: u8 = 0x84;
+const FILE: u8 = 0x85;
+pub(super) const DATA: u8 = 0x86;
+const FILE_END: u8 = 0x87;
+const FILE_ERROR: u8 = 0x88;
+const FETCH_END: u8 = 0x89;
+const LINE: u8 = 0x8a;
+const EXIT: u8 = 0x8b;
+const ALIVE: u8 = 0x8c;
+const ERROR: u8 = 0x8f;
+
+/// What kind of failure a text explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// 1: not granted; says nothing about whether it exists.
+    Refused,
+    /// 2: the object is not there.
+    Missing,
+    /// 3: it is no longer what the manifest said.
+    Changed,
+    /// 4: reading or starting it failed.
+    Failed,
+    /// 5: too many clients; come again later.
+    Busy,
+    /// 6: the client broke the protocol.
+    Protocol,
+    /// 7: the key or the address of the client is not accepted.
+    Identity,
+    /// 8: larger than this server serves.
+    Limit,
+    /// 9: no class of the request is defined here (cfrun); nothing was done.
+    Irrelevant,
+}
+
+const CODES: [Code; 9] = [
+    Code::Refused,
+    Code::Missing,
+    Code::Changed,
+    Code::Failed,
+    Code::Busy,
+    Code::Protocol,
+    Code::Identity,
+    Code::Limit,
+    Code::Irrelevant,
+];
+
+impl Code {
+    fn number(self) -> u8 {
+        CODES
+            .iter()
+            .position(|code| *code == self)
+            .and_then(|i| u8::try_from(i + 1).ok())
+            .unwrap_or(0)
+    }
+
+    fn from(number: u8) -> Result<Self, WireError> {
+        usize::from(number)
+            .checked_sub(1)
+            .and_then(|i| CODES.get(i).copied())
+            .ok_or(WireError::Value("an error code"))
+    }
+}
+
+/// What a server says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The client is accepted.
+    Welcome {
+        /// The version both speak from now on.
+        version: u16,
+        /// The optional parts both know.
+        features: u32,
+        /// The server's clock, seconds since the epoch.
+        time: i64,
+        /// Name and version of the server's program.
+        program: BString,
+    },
+    /// Some entries of a manifest.
+    Entries(Vec<Entry>),
+    /// The manifest is complete.
+    ManifestEnd {
+        /// How many entries it has.
+        count: u64,
+        /// blake3 of all its entries as encoded.
+        digest: [u8; 32],
+    },
+    /// The manifest is the one the client has.
+    Unchanged,
+    /// The next wanted file follows.
+    File {
+        /// Bytes of content.
+        size: u64,
+    },
+    /// A piece of content.
+    Data(Vec<u8>),
+    /// The file is complete.
+    FileEnd {
+        /// blake3 of the content sent.
+        digest: [u8; 32],
+    },
+    /// The file does not come, or what came of it is not to be used.
+    FileError {
+        /// Why.
+        code: Code,
+        /// For a person.
+        text: BString,
+    },
+    /// All files of the fetch are answered.
+    FetchEnd,
+    /// A line of output, without its line end.
+    Line(BString),
+    /// The command ended.
+    Exit {
+        /// Its exit status; 128 + n for signal n.
+        status: i32,
+    },
+    /// Still at work; keeps the client from giving up.
+    Alive,
+    /// The request failed; with id 0 the connection is over.
+    Error {
+        /// Why.
+        code: Code,
+        /// For a person.
+        text: BString,
+    },
+}
+
+impl Reply {
+    /// Appends the frame.
+    pub fn encode(&self, id: u32, out: &mut Vec<u8>) -> Result<(), WireError> {
+        let kind = match self {
+            Reply::Welcome { .. } => WELCOME,
+            Reply::Entries(_) => ENTRIES,
+            Reply::ManifestEnd { .. } => MANIFEST_END,
+            Reply::Unchanged => UNCHANGED,
+            Reply::File { .. } => FILE,
+            Reply::Data(_) => DATA,
+            Reply::FileEnd { .. } => FILE_END,
+            Reply::FileError { .. } => FILE_ERROR,
+            Reply::FetchEnd => FETCH_END,
+            Reply::Line(_) => LINE,
+            Reply::Exit { .. } => EXIT,
+            Reply::Alive => ALIVE,
+            Reply::Error { .. } => ERROR,
+        };
+        put_frame(out, kind, id, MAX_REPLY, |out| self.payload(out))
+    }
+
+    fn payload(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
+        let mut put = Put(out);
+        match self {
+            Reply::Welcome {
+                version,
+                features,
+                time,
+                program,
+            } => {
+                put.u16(*version);
+                put.u32(*features);
+                put.i64(*time);
+                put.text("a program name", program, MAX_NAME)
+            }
+            Reply::Entries(entries) => {
+                put.count("a list of entries", entries.len(), MAX_REPLY)?;
+                entries.iter().try_for_each(|entry| put_entry(entry, put.0))
+            }
+            Reply::ManifestEnd { count, digest } => {
+                put.u64(*count);
+                put.raw(digest);
+                Ok(())
+            }
+            Reply::File { size } => {
+                put.u64(*size);
+                Ok(())
+            }
+            Reply::Data(bytes) => {
+                super::codec::check("a piece of content", bytes.len(), MAX_DATA)?;
+                put.raw(bytes);
+                Ok(())
+            }
+            Reply::FileEnd { digest } => {
+                put.raw(digest);
+                Ok(())
+            }
+            Reply::FileError { code, text } | Reply::Error { code, text } => {
+                put.u8(code.number());
+                put.text("a text", text, MAX_TEXT)
+            }
+            Reply::Line(text) => put.text("a line", text, MAX_TEXT),
+            Reply::Exit { status } => {
+                put.i32(*status);
+                Ok(())
+            }
+            Reply::Unchanged | Reply::FetchEnd | Reply::Alive => Ok(()),
+        }
+    }
+
+    /// Reads a payload whole.
+    pub fn decode(header: Header, payload: Vec<u8>) -> Result<Self, WireError> {
+        if header.kind == DATA {
+            super::codec::check("a piece of content", payload.len(), MAX_DATA)?;
+            return Ok(Reply::Data(payload));
+        }
+        let mut take = Take::new(&payload);
+        let reply = match header.kind {
+            WELCOME => Reply::Welcome {
+                version: take.u16()?,
+                features: take.u32()?,
+                time: take.i64()?,
+                program: take.text("a program name", MAX_NAME)?,
+            },
+            ENTRIES => {
+                let count = take.count("a list of entries", MAX_REPLY, LEAST_ENTRY)?;
+                let entries = (0..count).map(|_| take_entry(&mut take)).collect::<Result<_, _>>()?;
+                Reply::Entries(entries)
+            }
+            MANIFEST_END => Reply::ManifestEnd {
+                count: take.u64()?,
+                digest: take.digest()?,
+            },
+            UNCHANGED => Reply::Unchanged,
+            FILE => Reply::File { size: take.u64()? },
+            FILE_END => Reply::FileEnd { digest: take.digest()? },
+            FILE_ERROR => Reply::FileError {
+                code: Code::from(take.u8()?)?,
+                text: take.text("a text", MAX_TEXT)?,
+            },
+            FETCH_END => Reply::FetchEnd,
+            LINE => Reply::Line(take.text("a line", MAX_TEXT)?),
+            EXIT => Reply::Exit { status: take.i32()? },
+            ALIVE => Reply::Alive,
+            ERROR => Reply::Error {
+                code: Code::from(take.u8()?)?,
+                text: take.text("a text", MAX_TEXT)?,
+            },
+            other => return Err(WireError::Type(other)),
+        };
+        take.end()?;
+        Ok(reply)
+    }
+}
