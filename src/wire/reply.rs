@@ -5,7 +5,7 @@ use bstr::BString;
 use super::codec::{Put, Take};
 use super::entry::{LEAST_ENTRY, put_entry, take_entry};
 use super::frame::{Header, put_frame};
-use super::{MAX_DATA, MAX_NAME, MAX_REPLY, MAX_TEXT, WireError};
+use super::{MAX_DATA, MAX_NAME, MAX_PATH, MAX_REPLY, MAX_TEXT, WireError};
 use crate::fsx::Entry;
 
 const WELCOME: u8 = 0x81;
@@ -20,6 +20,7 @@ const FETCH_END: u8 = 0x89;
 const LINE: u8 = 0x8a;
 const EXIT: u8 = 0x8b;
 const ALIVE: u8 = 0x8c;
+const UNREAD: u8 = 0x8d;
 const ERROR: u8 = 0x8f;
 
 /// What kind of failure a text explains.
@@ -90,6 +91,13 @@ pub enum Reply {
     },
     /// Some entries of a manifest.
     Entries(Vec<Entry>),
+    /// The server could not read here: nothing may be concluded about what is there.
+    Unread {
+        /// Path below the root.
+        path: BString,
+        /// Why, for a person.
+        text: BString,
+    },
     /// The manifest is complete.
     ManifestEnd {
         /// How many entries it has.
@@ -144,6 +152,7 @@ impl Reply {
         let kind = match self {
             Reply::Welcome { .. } => WELCOME,
             Reply::Entries(_) => ENTRIES,
+            Reply::Unread { .. } => UNREAD,
             Reply::ManifestEnd { .. } => MANIFEST_END,
             Reply::Unchanged => UNCHANGED,
             Reply::File { .. } => FILE,
@@ -176,6 +185,10 @@ impl Reply {
             Reply::Entries(entries) => {
                 put.count("a list of entries", entries.len(), MAX_REPLY)?;
                 entries.iter().try_for_each(|entry| put_entry(entry, put.0))
+            }
+            Reply::Unread { path, text } => {
+                put.text("a path", path, MAX_PATH)?;
+                put.text("a text", text, MAX_TEXT)
             }
             Reply::ManifestEnd { count, digest } => {
                 put.u64(*count);
@@ -227,6 +240,10 @@ impl Reply {
                 let entries = (0..count).map(|_| take_entry(&mut take)).collect::<Result<_, _>>()?;
                 Reply::Entries(entries)
             }
+            UNREAD => Reply::Unread {
+                path: take.text("a path", MAX_PATH)?,
+                text: take.text("a text", MAX_TEXT)?,
+            },
             MANIFEST_END => Reply::ManifestEnd {
                 count: take.u64()?,
                 digest: take.digest()?,

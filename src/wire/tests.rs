@@ -86,6 +86,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         }),
         vec(entry(), 0..20).prop_map(Reply::Entries),
         (any::<u64>(), any::<[u8; 32]>()).prop_map(|(count, digest)| Reply::ManifestEnd { count, digest }),
+        (path(), text(60)).prop_map(|(path, text)| Reply::Unread { path, text }),
         Just(Reply::Unchanged),
         any::<u64>().prop_map(|size| Reply::File { size }),
         vec(any::<u8>(), 0..500).prop_map(Reply::Data),
