@@ -1,6 +1,5 @@
 //! Walks a tree by directory descriptors: no link is followed, no path resolved twice, names are bytes in byte order.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -19,26 +18,65 @@ const MAX_DEPTH: usize = 250;
 /// read below the root is handed to `trouble` with its path below the root, and the walk goes on; what vanishes
 /// meanwhile is left out. Only a failure at the root itself is an error.
 pub fn scan(root: &Path, select: &Select, trouble: &mut dyn FnMut(&BStr, io::Error)) -> io::Result<Vec<Entry>> {
+    let bytes = root.as_os_str().as_bytes();
+    if bytes == b"/" || bytes.ends_with(b"/") || bytes.ends_with(b"/.") || bytes == b"." || bytes.ends_with(b"/..") {
+        scan_in(&Dir::open(root)?, None, select, usize::MAX, &mut digest_in, trouble)
+    } else {
+        let place = Place::of(root)?;
+        scan_in(
+            &place.dir,
+            Some(place.name()),
+            select,
+            usize::MAX,
+            &mut digest_in,
+            trouble,
+        )
+    }
+}
+
+/// As [`scan`], from a directory held open: the directory itself, or one object in it. More than `limit` objects are an
+/// error. `digest` gives the digest of a plain file, from a cache perhaps.
+pub fn scan_in(
+    dir: &Dir,
+    name: Option<&BStr>,
+    select: &Select,
+    limit: usize,
+    digest: &mut DigestOf<'_>,
+    trouble: &mut dyn FnMut(&BStr, io::Error),
+) -> io::Result<Vec<Entry>> {
     let mut walk = Walk {
         select,
         device: 0,
         entries: Vec::new(),
+        limit,
+        over: false,
+        digest,
         trouble,
     };
-    let bytes = root.as_os_str().as_bytes();
-    if bytes == b"/" || bytes.ends_with(b"/") || bytes.ends_with(b"/.") || bytes == b"." || bytes.ends_with(b"/..") {
-        let dir = Dir::open(root)?;
-        let meta = dir.self_meta()?;
-        walk.device = meta.inode().0;
-        walk.entries.push(entry(BString::default(), &meta));
-        walk.enter(&dir, &BString::default(), 0);
-    } else {
-        let place = Place::of(root)?;
-        let meta = place.dir.meta(place.name())?;
-        walk.device = meta.inode().0;
-        walk.add(&place.dir, place.name(), BString::default(), &meta, 0)?;
+    match name {
+        None => {
+            let meta = dir.self_meta()?;
+            walk.device = meta.inode().0;
+            walk.entries.push(entry(BString::default(), &meta));
+            walk.enter(dir, &BString::default(), 0);
+        }
+        Some(name) => {
+            let meta = dir.meta(name)?;
+            walk.device = meta.inode().0;
+            walk.add(dir, name, BString::default(), &meta, 0)?;
+        }
+    }
+    if walk.over {
+        return Err(io::Error::other(format!("more than {limit} files and directories")));
     }
     Ok(walk.entries)
+}
+
+/// Gives the digest of a plain file in a directory.
+pub type DigestOf<'a> = dyn FnMut(&Dir, &BStr, &Meta) -> io::Result<[u8; 32]> + 'a;
+
+fn digest_in(dir: &Dir, name: &BStr, _: &Meta) -> io::Result<[u8; 32]> {
+    digest_of(dir.read(name)?)
 }
 
 /// blake3 of everything a reader gives.
@@ -57,21 +95,28 @@ pub fn digest_of(mut reader: impl Read) -> io::Result<[u8; 32]> {
     }
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'd> {
     select: &'a Select,
     device: u64,
     entries: Vec<Entry>,
+    limit: usize,
+    over: bool,
+    digest: &'a mut DigestOf<'d>,
     trouble: &'a mut dyn FnMut(&BStr, io::Error),
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// Adds an object, and what is in it when it is a directory to be entered.
     fn add(&mut self, dir: &Dir, name: &BStr, path: BString, meta: &Meta, depth: usize) -> io::Result<()> {
+        if self.over || self.entries.len() >= self.limit {
+            self.over = true;
+            return Ok(());
+        }
         let mut found = entry(path, meta);
         match found.kind {
             Kind::Link => found.target = dir.read_link(name)?,
             Kind::File if self.select.digest => {
-                found.digest = match dir.read(name).and_then(|file: File| digest_of(file)) {
+                found.digest = match (self.digest)(dir, name, meta) {
                     Ok(digest) => Some(digest),
                     Err(error) => {
                         (self.trouble)(found.path.as_ref(), error);
