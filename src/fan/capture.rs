@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use sha2::{Digest, Sha256};
-
 use super::{Job, Options, Report, Sink, Spool, Stop, Stream, run};
+use crate::digest::Blake3;
 use crate::hosts::Host;
 
 /// How many bytes of one host's one stream stay in memory.
@@ -23,7 +22,7 @@ pub struct Transcripts {
 struct Text {
     recent: Vec<u8>,
     extents: Vec<(u64, usize)>,
-    digest: Sha256,
+    digest: Blake3,
     size: u64,
 }
 
@@ -73,15 +72,13 @@ impl Transcripts {
             if text.size == 0 {
                 continue;
             }
-            let at = *known
-                .entry(<[u8; 32]>::from(text.digest.clone().finalize()))
-                .or_insert_with(|| {
-                    groups.push(Gathered {
-                        jobs: Vec::new(),
-                        size: text.size,
-                    });
-                    groups.len() - 1
+            let at = *known.entry(text.digest.finish()).or_insert_with(|| {
+                groups.push(Gathered {
+                    jobs: Vec::new(),
+                    size: text.size,
                 });
+                groups.len() - 1
+            });
             groups[at].jobs.push(job);
         }
         groups.sort_by_key(|group| std::cmp::Reverse(group.jobs.len()));

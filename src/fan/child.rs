@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, pipe2};
 
 use super::lines::Lines;
-use super::{Job, State, Stream};
+use super::{Input, Job, State, Stream};
 use crate::remote::explain;
 
 /// How much of ssh's own messages is kept, in bytes.
@@ -81,9 +81,11 @@ impl Child {
             .ok_or_else(|| io::Error::other("there is nothing to start"))?;
         let mut command = Command::new(program);
         command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A held input is closed when the process is dropped, after its end: try_wait leaves it open.
         command.stdin(match &job.input {
-            Some(spool) => Stdio::from(spool.reader()?),
-            None => Stdio::null(),
+            Input::Spool(spool) => Stdio::from(spool.reader()?),
+            Input::Nothing => Stdio::null(),
+            Input::Held => Stdio::piped(),
         });
         if !job.launch.ssh {
             // A local command may have children of its own, which must end with it.

@@ -32,8 +32,20 @@ pub struct Job {
     pub host: Host,
     /// What to start.
     pub launch: Launch,
-    /// Its standard input; nothing when not given.
-    pub input: Option<Arc<Spool>>,
+    /// Its standard input.
+    pub input: Input,
+}
+
+/// What a process reads.
+#[derive(Clone, Debug, Default)]
+pub enum Input {
+    /// Nothing: the end at once.
+    #[default]
+    Nothing,
+    /// Nothing, but no end either before this process ends: what [`crate::remote::tied`] watches.
+    Held,
+    /// All of a spool, each host from its beginning.
+    Spool(Arc<Spool>),
 }
 
 /// How a fan-out goes.

@@ -10,7 +10,7 @@ fn job(name: &str, text: &str) -> Job {
             argv: vec!["/bin/sh".into(), "-c".into(), text.into()],
             ssh: false,
         },
-        input: None,
+        input: Input::Nothing,
     }
 }
 
@@ -136,7 +136,7 @@ fn each_host_reads_the_whole_input_from_its_beginning() {
     let spool = Arc::new(Spool::of(b"one\ntwo\n").unwrap());
     let mut jobs = [job("a", "cat"), job("b", "wc -c")];
     for job in &mut jobs {
-        job.input = Some(Arc::clone(&spool));
+        job.input = Input::Spool(Arc::clone(&spool));
     }
     let answers = ask(&jobs, &Options::default(), None, 1000).unwrap();
     assert_eq!(answers[0].out, b"one\ntwo\n");
@@ -181,7 +181,7 @@ fn stand_in(dir: &std::path::Path, name: &str) -> Job {
             argv: vec![program.into(), "--".into(), name.into()],
             ssh: true,
         },
-        input: None,
+        input: Input::Nothing,
     }
 }
 

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice};
 
-use super::{FileError, read_bounded};
+use super::{FileError, read_file};
 
 /// How deep `include=` may go.
 const INCLUDE_DEPTH: usize = 16;
+
+/// Gives the content of an included file.
+pub type Load<'a> = dyn FnMut(&Path, usize) -> Result<Vec<u8>, FileError> + 'a;
 
 /// What cfrun asks the agents to tell (`outputlevel=`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,16 +67,12 @@ pub struct CfrunHosts {
 impl CfrunHosts {
     /// Reads a file and what it includes. A relative `include=` is looked up beside the file that names it.
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        let bytes = read_bounded(path)?;
-        Self::parse(path, &bytes, &mut |name, _| read_bounded(name))
+        let bytes = read_file(path)?;
+        Self::parse(path, &bytes, &mut |name, _| read_file(name))
     }
 
     /// Parses the content of a file; `load` gives the content of an included one.
-    pub fn parse(
-        path: &Path,
-        bytes: &[u8],
-        load: &mut dyn FnMut(&Path, usize) -> Result<Vec<u8>, FileError>,
-    ) -> Result<Self, FileError> {
+    pub fn parse(path: &Path, bytes: &[u8], load: &mut Load<'_>) -> Result<Self, FileError> {
         let mut reader = Reader {
             list: CfrunHosts::default(),
             domain_at: None,
@@ -101,7 +100,7 @@ struct Reader<'a> {
     list: CfrunHosts,
     domain_at: Option<(PathBuf, usize)>,
     open: Vec<PathBuf>,
-    load: &'a mut dyn FnMut(&Path, usize) -> Result<Vec<u8>, FileError>,
+    load: &'a mut Load<'a>,
 }
 
 impl Reader<'_> {

@@ -13,10 +13,12 @@ const PLACES: usize = 8;
 /// A number as written: its value and its digits.
 type Number = (u64, u8);
 
+/// What hosts that differ only in numbers have in common: the texts between the numbers, user and port.
+type Frame<'a> = (Vec<&'a str>, &'a Option<String>, Option<u16>);
+
 /// Folds hosts into a list, sorted by name and number. Duplicates vanish. An IPv6 address stays as it is.
 pub fn fold<'a>(hosts: impl IntoIterator<Item = &'a Host>) -> String {
-    // Hosts that differ only in numbers share a frame: user, port and the texts between the numbers.
-    let mut frames: BTreeMap<(Vec<&str>, &Option<String>, Option<u16>), BTreeSet<Vec<Number>>> = BTreeMap::new();
+    let mut frames: BTreeMap<Frame<'_>, BTreeSet<Vec<Number>>> = BTreeMap::new();
     for host in hosts {
         let (texts, numbers) = take_apart(&host.name);
         frames

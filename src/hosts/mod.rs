@@ -55,7 +55,7 @@ impl std::error::Error for FileError {}
 pub const FILE_LIMIT: u64 = 64 << 20;
 
 /// Reads a named file whole, bounded by [`FILE_LIMIT`].
-pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, FileError> {
+pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     use std::io::Read;
     let whole = |why: &dyn fmt::Display| FileError::new(path, 0, why);
     let file = std::fs::File::open(path).map_err(|e| whole(&plain(&e)))?;

@@ -9,7 +9,7 @@ pub use cause::{Cause, Trouble, explain};
 pub use quote::{encode, quote};
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use crate::hosts::Host;
@@ -125,6 +125,20 @@ pub fn script(program: &str, arguments: &[&[u8]]) -> Vec<OsString> {
         text.push(b'\'');
     }
     vec![OsString::from_vec(text)]
+}
+
+/// Ties a command to its connection: when the connection ends, however it does (Ctrl-C, a time-out, this process
+/// killed), the command and all it started get SIGTERM and two seconds later SIGKILL. The user's own shell reads the
+/// command, as with ssh itself; its status comes back unchanged. Its standard input is empty, and the one of the
+/// connection must be held open (`fan::Input::Held`), for its end is the sign.
+pub fn tied(command: &[OsString]) -> Vec<OsString> {
+    const TIE: &str = concat!(
+        "C=$(printf %b. \"$1\"); C=${C%.}; exec 3<&0; ",
+        "setsid \"${SHELL:-/bin/sh}\" -c \"$C\" </dev/null 3<&- & p=$!; exec >/dev/null 2>&1; ",
+        "(while read -r x <&3; do :; done; kill -s TERM -- -$p; sleep 2; kill -s KILL -- -$p) & w=$!; ",
+        "wait $p; s=$?; kill $w; exit $s",
+    );
+    script(TIE, &[command.join(OsStr::new(" ")).as_bytes()])
 }
 
 #[cfg(test)]

@@ -97,6 +97,55 @@ fn a_local_command_is_read_by_the_users_shell() {
     assert_eq!((out.stdout.as_slice(), out.status.code()), (b"a\n".as_slice(), Some(3)));
 }
 
+fn start_tied(command: &str) -> std::process::Child {
+    let line = tied(&[command.into()]);
+    Command::new("/bin/sh")
+        .arg("-c")
+        .arg(&line[0])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_tied_command_keeps_its_status_and_its_output() {
+    for (command, status) in [("exit 7", 7), ("true", 0), ("kill -9 $$", 128 + 9)] {
+        let mut child = start_tied(command);
+        let held = child.stdin.take();
+        assert_eq!(child.wait().unwrap().code(), Some(status), "{command}");
+        drop(held);
+    }
+    let mut child = start_tied("echo \"a'b!\"; cat; exit 3");
+    let held = child.stdin.take();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!((out.stdout.as_slice(), out.status.code()), (&b"a'b!\n"[..], Some(3)));
+    drop(held);
+}
+
+#[test]
+fn a_tied_command_and_its_children_end_when_the_connection_does() {
+    use std::io::{BufRead, BufReader};
+    let mut child = start_tied("sleep 61 & echo $!; echo $$; sleep 62");
+    let held = child.stdin.take();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let pids: Vec<String> = out.lines().take(2).map(Result::unwrap).collect();
+    let alive = |pid: &String| {
+        // A zombie that nobody waits for has ended as well.
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"))
+    };
+    assert!(pids.iter().all(alive));
+    drop(held);
+    child.wait().unwrap();
+    for _ in 0..100 {
+        if !pids.iter().any(alive) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{pids:?} are still there");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]

@@ -3,3 +3,5 @@
 pub mod ccp;
 pub mod cexec;
 pub mod csshsetup;
+mod show;
+mod targets;
