@@ -1,1 +1,319 @@
 //! `cexec` as a user runs it.
+
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use crate::standin::Hosts;
+
+fn run(hosts: &Hosts, args: &[&str]) -> Output {
+    hosts.tool("cexec").args(args).output().unwrap()
+}
+
+fn out(output: &Output) -> Vec<String> {
+    let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(str::to_string)
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn each_line_carries_its_host_and_all_good_is_zero() {
+    let hosts = Hosts::new();
+    let output = run(&hosts, &["-w", "n[1-3]", "echo hello; printf last"]);
+    assert_eq!(
+        out(&output),
+        [
+            "n1: hello",
+            "n1: last",
+            "n2: hello",
+            "n2: last",
+            "n3: hello",
+            "n3: last"
+        ]
+    );
+    assert_eq!((err(&output).as_str(), output.status.code()), ("", Some(0)));
+}
+
+#[test]
+fn the_exit_status_is_the_worst_and_failures_are_named() {
+    let hosts = Hosts::new();
+    let output = run(&hosts, &["-w", "n[0,3,7]", "exit ${HOST#n}"]);
+    assert_eq!(output.status.code(), Some(7));
+    let mut said: Vec<String> = err(&output).lines().map(str::to_string).collect();
+    said.sort();
+    assert_eq!(said, ["cexec: n3: exit status 3", "cexec: n7: exit status 7"]);
+}
+
+#[test]
+fn a_host_that_is_not_reached_is_named_with_its_cause_and_the_others_are_served() {
+    let hosts = Hosts::new();
+    let output = run(&hosts, &["-w", "n1,down1,nix1,noauth1", "echo ok"]);
+    assert_eq!(out(&output), ["n1: ok"]);
+    let said = err(&output);
+    assert!(
+        said.contains("cexec: down1: cannot connect: connect to host down1 port 22: Connection refused\n"),
+        "{said}"
+    );
+    assert!(said.contains("cexec: nix1: cannot resolve the name: "), "{said}");
+    assert!(
+        said.contains("cexec: noauth1: login refused: root@noauth1: Permission denied (publickey).\n"),
+        "{said}"
+    );
+    assert_eq!(said.matches("csshsetup").count(), 1, "{said}");
+    assert_eq!(output.status.code(), Some(4));
+    let pdsh = run(&hosts, &["-S", "-w", "n1,down1", "echo ok"]);
+    assert_eq!(pdsh.status.code(), Some(254));
+}
+
+#[test]
+fn a_remote_255_is_not_taken_for_a_failure_of_ssh() {
+    let hosts = Hosts::new();
+    let output = run(
+        &hosts,
+        &[
+            "-w",
+            "n1",
+            "echo 'ssh: connect to host: Connection refused' >&2; exit 255",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(255));
+    assert!(err(&output).contains("cexec: n1: exit status 255"));
+}
+
+#[test]
+fn standard_error_stays_apart_and_no_prefix_leaves_the_lines_alone() {
+    let hosts = Hosts::new();
+    let output = run(&hosts, &["-w", "n1", "echo a; echo b >&2"]);
+    assert_eq!(
+        (out(&output), err(&output).as_str()),
+        (vec!["n1: a".to_string()], "n1: b\n")
+    );
+    let output = run(&hosts, &["-N", "-w", "n1", "echo", "a"]);
+    assert_eq!(output.stdout, b"a\n");
+}
+
+#[test]
+fn the_command_is_joined_as_ssh_does_and_options_after_it_are_its_own() {
+    let hosts = Hosts::new();
+    let output = run(
+        &hosts,
+        &["-w", "n1", "echo", "-w", "x  y", "--json", "'it''s'", "$HOST"],
+    );
+    assert_eq!(out(&output), ["n1: -w x y --json its n1"]);
+}
+
+#[test]
+fn the_same_output_is_gathered_under_all_its_hosts() {
+    let hosts = Hosts::new();
+    let output = run(
+        &hosts,
+        &["-b", "-w", "n[1-4]", "[ $HOST = n3 ] && echo odd || echo even; echo x"],
+    );
+    let rule = "----------------";
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{rule}\nn[1-2,4] (3)\n{rule}\neven\nx\n{rule}\nn3\n{rule}\nodd\nx\n")
+    );
+}
+
+#[test]
+fn json_gives_one_object_for_each_host() {
+    let hosts = Hosts::new();
+    let output = run(&hosts, &["--json", "-w", "n1,down1", "echo a; echo b >&2; exit 3"]);
+    let mut objects: Vec<serde_json::Value> = out(&output).iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+    objects.sort_by_key(|object| object["host"].to_string());
+    assert_eq!(objects[0]["state"], "unreachable");
+    assert!(objects[0]["cause"].as_str().unwrap().starts_with("cannot connect: "));
+    assert_eq!(objects[1]["status"], 3);
+    assert_eq!(
+        (&objects[1]["stdout"], &objects[1]["stderr"]),
+        (&"a\n".into(), &"b\n".into())
+    );
+}
+
+#[test]
+fn output_can_go_to_a_file_for_each_host() {
+    let hosts = Hosts::new();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let output = run(&hosts, &["-o", path, "-w", "n[1-2]", "echo $HOST; echo e >&2"]);
+    assert_eq!(out(&output), Vec::<String>::new());
+    assert_eq!(std::fs::read(dir.path().join("n2")).unwrap(), b"n2\n");
+    assert!(err(&output).contains("n2: e"));
+    let output = run(&hosts, &["-o", "/nowhere", "-w", "n1", "true"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn standard_input_reaches_every_host_only_when_asked_for() {
+    let hosts = Hosts::new();
+    let with = |args: &[&str]| {
+        let output = hosts
+            .tool("cexec")
+            .args(args)
+            .write_stdin("one\ntwo\n")
+            .output()
+            .unwrap();
+        out(&output)
+    };
+    assert_eq!(
+        with(&["--stdin", "-w", "n[1-2]", "cat"]),
+        ["n1: one", "n1: two", "n2: one", "n2: two"]
+    );
+    assert_eq!(with(&["-w", "n[1-2]", "cat"]), Vec::<String>::new());
+    assert_eq!(with(&["-w", "-", "echo x"]), ["one: x", "two: x"]);
+}
+
+#[test]
+fn a_command_that_takes_too_long_ends_here_and_there() {
+    let hosts = Hosts::new();
+    let started = Instant::now();
+    let output = run(
+        &hosts,
+        &["-u", "1", "-w", "n[1-2]", "[ $HOST = n1 ] && exit 0; echo $$; sleep 77"],
+    );
+    assert!(started.elapsed() < Duration::from_secs(6));
+    assert_eq!(output.status.code(), Some(124));
+    assert!(
+        err(&output).contains("cexec: n2: command time-out after 1 s"),
+        "{}",
+        err(&output)
+    );
+    let lines = out(&output);
+    let pid = lines[0].strip_prefix("n2: ").unwrap();
+    let gone = || !std::path::Path::new(&format!("/proc/{pid}")).exists();
+    for _ in 0..100 {
+        if gone() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("process {pid} is still there");
+}
+
+#[test]
+fn control_c_stops_all_prints_what_there_is_and_leaves_nothing_running() {
+    let hosts = Hosts::new();
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("cexec"))
+        .env("DSAU_SSH", hosts.dir.path().join("ssh"))
+        .args(["-f", "2", "-b", "-w", "n[1-3]", "echo started; touch up; exec sleep 78"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !(hosts.home("n1").join("up").exists() && hosts.home("n2").join("up").exists()) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let started = Instant::now();
+    child.wait().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(output.status.code(), Some(130));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("n[1-2] (2)\n----------------\nstarted\n"));
+    assert!(
+        err(&output).contains("stopped: 0 hosts done, 2 ended, 1 not begun"),
+        "{}",
+        err(&output)
+    );
+    assert!(!hosts.called().contains(&"n3".to_string()));
+}
+
+#[test]
+fn hosts_come_from_wcoll_then_cfanout_hosts_then_the_cluster_then_this_machine() {
+    let hosts = Hosts::new();
+    let file = |name: &str, text: &str| {
+        let path = hosts.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let wcoll = file("wcoll", "# mine\nw1  # one\nw2\n");
+    let fanout = file("fanout", "f[1-2]\n");
+    let mut tool = hosts.tool("cexec");
+    let output = tool
+        .args(["echo", "x"])
+        .env("WCOLL", &wcoll)
+        .env("CFANOUT_HOSTS", &fanout)
+        .output()
+        .unwrap();
+    assert_eq!(out(&output), ["w1: x", "w2: x"]);
+    let output = hosts
+        .tool("cexec")
+        .args(["echo", "x"])
+        .env("CFANOUT_HOSTS", &fanout)
+        .output()
+        .unwrap();
+    assert_eq!(out(&output), ["f1: x", "f2: x"]);
+    let name = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    let calls = hosts.called().len();
+    assert_eq!(out(&run(&hosts, &["echo", "x"])), [format!("{name}: x")]);
+    assert_eq!(hosts.called().len(), calls, "the local host is not called over ssh");
+    file(
+        "root/etc/corosync/corosync.conf",
+        "nodelist {\nnode {\nname: c1\n}\nnode {\nring0_addr: c2\n}\n}\n",
+    );
+    assert_eq!(out(&run(&hosts, &["echo", "x"])), ["c1: x", "c2: x"]);
+    assert_eq!(out(&run(&hosts, &["-w", "@cluster!c1", "echo", "x"])), ["c2: x"]);
+}
+
+#[test]
+fn exclusions_users_ports_and_dry_runs_do_what_they_say() {
+    let hosts = Hosts::new();
+    assert_eq!(out(&run(&hosts, &["-q", "-w", "n[1-4]", "-x", "n[2-3]"])), ["n1", "n4"]);
+    assert!(hosts.called().is_empty());
+    let output = run(&hosts, &["-l", "joe", "-w", "ann@n1:2222,n2", "echo $SSHUSER $SSHPORT"]);
+    assert_eq!(out(&output), ["n1: ann 2222", "n2: joe 22"]);
+}
+
+#[test]
+fn wrong_usage_is_one_clear_sentence_and_status_2() {
+    let hosts = Hosts::new();
+    for (args, said) in [
+        (&["-w", "n1"][..], "cexec: no command given"),
+        (
+            &["-w", "n[1-999999999999]", "true"],
+            "cexec: -w: the list names more than 1000000 hosts",
+        ),
+        (&["-w", "n1", "-x", "n1", "true"], "cexec: no hosts are left to act on"),
+        (&["-w", "-oProxyCommand=x", "true"], "cexec: -w: "),
+        (&["-w", "@web", "true"], "cexec: -w: there is no group '@web'"),
+        (&["--nonsense"], "cexec: "),
+        (&["-f", "0", "-w", "n1", "true"], "cexec: "),
+    ] {
+        let output = run(&hosts, args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
+        assert!(err(&output).starts_with(said), "{args:?}: {}", err(&output));
+    }
+    assert!(hosts.called().is_empty());
+}
+
+#[test]
+fn a_closed_pipe_is_quiet_and_stops_the_hosts() {
+    let hosts = Hosts::new();
+    let text = format!(
+        "{} -w n1 yes 2>&1 >/dev/full | head -c 300; {} -w n1 yes | head -1",
+        assert_cmd::cargo::cargo_bin("cexec").display(),
+        assert_cmd::cargo::cargo_bin("cexec").display()
+    );
+    let output = std::process::Command::new("/bin/sh")
+        .arg("-c")
+        .arg(text)
+        .env("DSAU_SSH", hosts.dir.path().join("ssh"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(
+        said,
+        "cexec: cannot write the output: No space left on device (os error 28)\nn1: y\n"
+    );
+    assert_eq!(err(&output), "");
+}

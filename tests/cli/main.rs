@@ -19,3 +19,4 @@ mod crender;
 mod csshsetup;
 mod csync_wizard;
 mod dsau;
+mod standin;

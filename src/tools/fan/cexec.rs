@@ -56,7 +56,6 @@ fn command() -> clap::Command {
                 .value_name("COMMAND")
                 .num_args(1..)
                 .trailing_var_arg(true)
-                .allow_hyphen_values(true)
                 .value_parser(value_parser!(OsString))
                 .help("The command and its arguments, joined with blanks and read by the remote shell"),
         )

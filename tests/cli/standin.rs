@@ -1,0 +1,77 @@
+//! A stand-in for ssh: hosts are directories, and their names say how they behave.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use assert_cmd::Command;
+
+const SSH: &str = r#"#!/bin/sh
+# Takes what ssh takes; its own messages go to the file of -E.
+here=$(dirname "$0")
+log=/dev/stderr user= port=22
+while [ $# -gt 0 ]; do
+    case $1 in
+    -E) log=$2; shift 2 ;;
+    -p) port=$2; shift 2 ;;
+    -l) user=$2; shift 2 ;;
+    -o) shift 2 ;;
+    -T | -a | -x) shift ;;
+    --) shift; break ;;
+    *) break ;;
+    esac
+done
+host=$1
+shift
+echo "$host" >>"$here/called"
+case $host in
+down*) echo "ssh: connect to host $host port $port: Connection refused" >>"$log"; exit 255 ;;
+nix*) echo "ssh: Could not resolve hostname $host: Name or service not known" >>"$log"; exit 255 ;;
+noauth*) echo "root@$host: Permission denied (publickey)." >>"$log"; exit 255 ;;
+esac
+HOME=$here/$host SHELL=/bin/sh HOST=$host SSHUSER=$user SSHPORT=$port
+export HOME SHELL HOST SSHUSER SSHPORT
+mkdir -p "$HOME"
+cd "$HOME"
+exec /bin/sh -c "$*"
+"#;
+
+/// The hosts of one test.
+pub struct Hosts {
+    /// Each host's home is a directory in here.
+    pub dir: tempfile::TempDir,
+}
+
+impl Hosts {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ssh = dir.path().join("ssh");
+        std::fs::write(&ssh, SSH).unwrap();
+        std::fs::set_permissions(&ssh, PermissionsExt::from_mode(0o755)).unwrap();
+        Hosts { dir }
+    }
+
+    /// A host's home directory, made if need be.
+    pub fn home(&self, host: &str) -> PathBuf {
+        let home = self.dir.path().join(host);
+        std::fs::create_dir_all(&home).unwrap();
+        home
+    }
+
+    /// A tool that uses this stand-in, in an environment without other targets.
+    pub fn tool(&self, name: &str) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin(name));
+        command
+            .env("DSAU_SSH", self.dir.path().join("ssh"))
+            .env("DSAU_ROOT", self.dir.path().join("root"))
+            .env_remove("WCOLL")
+            .env_remove("CFANOUT_HOSTS")
+            .timeout(std::time::Duration::from_secs(60));
+        command
+    }
+
+    /// The hosts that were called, one for each call.
+    pub fn called(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.dir.path().join("called")).unwrap_or_default();
+        text.lines().map(str::to_string).collect()
+    }
+}
