@@ -1,62 +1,321 @@
-//! Classes and variables of a run; expansion of `$(name)` and iteration over lists (cfengine2.md 9, 10).
+//! Classes and variables of a run (cfengine2.md 9, 10). Expansion and iteration stand in `expand`.
 
-use bstr::{BStr, BString};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use super::ClassExpr;
+use bstr::{BStr, BString, ByteSlice};
 
-/// Everything a run knows: defined and negated classes, variables of the contexts `global`, `update`, `main`.
+use super::class::canonify;
+use super::{ClassExpr, names};
+
+/// A place for variables of the policy's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Measured values.
+    Global,
+    /// `update.conf`.
+    Update,
+    /// `cfagent.conf`, `cfservd.conf` and what they import.
+    #[default]
+    Main,
+    /// A method.
+    PrivateMethod,
+}
+
+static SCOPES: &[(&str, Scope)] = &[
+    ("global", Scope::Global),
+    ("update", Scope::Update),
+    ("main", Scope::Main),
+    ("private-method", Scope::PrivateMethod),
+];
+
+/// Everything a run knows: defined and negated classes, variables of the contexts `global`, `update`, `main`, and the
+/// control variables, which all contexts share.
 #[derive(Clone, Debug, Default)]
-pub struct Context {}
+pub struct Context {
+    classes: HashSet<BString>,
+    negated: HashSet<BString>,
+    scope: Scope,
+    variables: [HashMap<BString, BString>; 4],
+    /// Control and special variables by lower-case name.
+    own: HashMap<&'static str, BString>,
+    /// The words of control variables, with the predicate they are bound to.
+    lists: HashMap<&'static str, Vec<(ClassExpr, BString)>>,
+    env: Arc<HashMap<BString, BString>>,
+}
 
-#[allow(unused_variables, clippy::todo, missing_docs)]
 impl Context {
-    /// Defines a class (already canonified names only are true in expressions; other characters become `_`).
+    /// Defines a class; characters that no class name holds become `_`.
     pub fn define(&mut self, class: impl AsRef<[u8]>) {
-        todo!()
+        let class = canonify(class);
+        if !class.is_empty() {
+            self.classes.insert(class);
+        }
+    }
+
+    /// Defines every class of a list separated by `:`, `,` or `.` (`define=`, `-D`), and gives their names.
+    pub fn define_list(&mut self, classes: impl AsRef<[u8]>) -> Vec<BString> {
+        let names = class_list(classes.as_ref());
+        for name in &names {
+            self.define(name);
+        }
+        names
     }
 
     /// Takes a class back.
     pub fn undefine(&mut self, class: impl AsRef<[u8]>) {
-        todo!()
+        self.classes.remove(&canonify(class));
     }
 
-    /// `-N`: false even if set.
+    /// `-N`: false even if set. `any` may be negated too; then nothing holds.
     pub fn negate(&mut self, class: impl AsRef<[u8]>) {
-        todo!()
+        self.negated.insert(canonify(class));
     }
 
     /// Whether a single class is true.
     pub fn has(&self, class: impl AsRef<[u8]>) -> bool {
-        todo!()
+        let name = class.as_ref().as_bstr();
+        (name == "any" || self.classes.contains(name)) && (self.negated.is_empty() || !self.negated.contains(name))
     }
 
     /// Whether a predicate holds now.
     pub fn holds(&self, expr: &ClassExpr) -> bool {
-        todo!()
+        expr.eval(&|name| self.has(name))
+    }
+
+    /// Whether a predicate holds or may yet: classes of `AddInstallable` count as true and negations as possible. Where
+    /// this is false, 2.2.10 would not even have kept the rule (quirk Q4).
+    pub fn could_hold(&self, expr: &ClassExpr) -> bool {
+        let installable = self.lists.get("addinstallable");
+        expr.could(&|name| {
+            self.has(name) || installable.is_some_and(|words| words.iter().any(|(_, word)| word == name))
+        })
     }
 
     /// All true classes, sorted.
     pub fn classes(&self) -> Vec<BString> {
-        todo!()
+        let mut all: Vec<BString> = self.classes.iter().filter(|name| self.has(name)).cloned().collect();
+        if self.has("any") && !self.classes.contains("any".as_bytes().as_bstr()) {
+            all.push("any".into());
+        }
+        all.sort_unstable();
+        all
     }
 
-    /// Sets a variable; the name may carry a context (`global.x`), otherwise the current one is meant.
+    /// The negated classes, sorted.
+    pub fn negated(&self) -> Vec<BString> {
+        let mut all: Vec<BString> = self.negated.iter().cloned().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// `CFALLCLASSES=a:b:c`, as modules, commands and `$(allclasses)` get it.
+    pub fn all_classes(&self) -> BString {
+        let mut text = BString::from("CFALLCLASSES=");
+        text.extend_from_slice(&bstr::join(":", self.classes()));
+        text
+    }
+
+    /// The context unqualified names mean.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// Chooses the context unqualified names mean.
+    pub fn set_scope(&mut self, scope: Scope) {
+        self.scope = scope;
+    }
+
+    /// The environment that unknown names fall back to.
+    pub fn set_env(&mut self, env: HashMap<BString, BString>) {
+        self.env = Arc::new(env);
+    }
+
+    /// Sets a variable as it is; the name may carry a context (`global.x`), otherwise the current one is meant. Names of
+    /// the language (section 12) are kept once for all contexts, in any case.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl Into<BString>) {
-        todo!()
+        let (scope, name) = qualified(name.as_ref()).unwrap_or((self.scope, name.as_ref()));
+        let value = value.into();
+        if let Some(own) = names::own(name) {
+            if names::is_list(own) {
+                self.lists.insert(own, vec![(ClassExpr::any(), value.clone())]);
+            }
+            self.own.insert(own, value);
+            return;
+        }
+        self.variables[scope as usize].insert(name.into(), value);
     }
 
-    /// A variable's value. Names of the language (section 12) are found in any case.
+    /// Takes a variable of the current context away.
+    pub fn unset(&mut self, name: impl AsRef<[u8]>) {
+        let name = name.as_ref();
+        match names::own(name) {
+            Some(own) => {
+                self.own.remove(own);
+                self.lists.remove(own);
+            }
+            None => {
+                let (scope, bare) = qualified(name).unwrap_or((self.scope, name));
+                self.variables[scope as usize].remove(bare.as_bstr());
+            }
+        }
+    }
+
+    /// A variable's value, unexpanded. Names of the language are found in any case. Character variables (`dollar`, `n`
+    /// …) and the environment are found too.
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<BString> {
-        todo!()
+        self.lookup(name.as_ref())
     }
 
-    /// Expands every known variable; unknown ones stay as text.
-    pub fn expand(&self, text: &BStr) -> BString {
-        todo!()
+    /// Whether the policy or the machine set this variable (the environment does not count).
+    pub fn is_set(&self, name: impl AsRef<[u8]>) -> bool {
+        self.known(name.as_ref()).is_some()
     }
 
-    /// Expands and iterates: the full product of all list variables in the text, left one slowest (quirk Q1).
-    pub fn iterate(&self, text: &BStr) -> Vec<BString> {
-        todo!()
+    pub(super) fn lookup(&self, name: &[u8]) -> Option<BString> {
+        if let Some(value) = self.known(name) {
+            return Some(value.clone());
+        }
+        if let Some(text) = names::character(name) {
+            return Some(text.into());
+        }
+        if name.eq_ignore_ascii_case(b"allclasses") {
+            return Some(self.all_classes());
+        }
+        self.env.get(name.as_bstr()).cloned()
     }
+
+    fn known(&self, name: &[u8]) -> Option<&BString> {
+        if let Some((scope, bare)) = qualified(name) {
+            if let Some(value) = self.variables[scope as usize].get(bare.as_bstr()) {
+                return Some(value);
+            }
+            return match (scope, names::own(bare)) {
+                (Scope::Global, _) | (_, None) => None,
+                (_, Some(own)) => self.own.get(own),
+            };
+        }
+        let here = &self.variables[self.scope as usize];
+        here.get(name.as_bstr())
+            .or_else(|| names::own(name).and_then(|own| self.own.get(own)))
+            .or_else(|| self.variables[Scope::Global as usize].get(name.as_bstr()))
+    }
+
+    /// The words of a control variable (`AllowUsers`, `TrustKeysFrom`, `EmailTo`, `actionsequence` …), accumulated over
+    /// all assignments, expanded, with those left out whose predicate does not hold now. Separators inside a word are
+    /// left alone.
+    pub fn list(&self, name: impl AsRef<[u8]>) -> Vec<BString> {
+        let Some(own) = names::own(name.as_ref()) else {
+            return self.lookup(name.as_ref()).into_iter().collect();
+        };
+        match self.lists.get(own) {
+            Some(words) => words
+                .iter()
+                .filter(|(class, _)| class.is_any() || self.holds(class))
+                .map(|(_, word)| self.expand(word.as_ref()))
+                .collect(),
+            None => self.own.get(own).map(|v| self.expand(v.as_ref())).into_iter().collect(),
+        }
+    }
+
+    /// The words of a control variable with the predicate each was written under (`AutoDefine`, `CopyLinks` …).
+    pub fn bound(&self, name: impl AsRef<[u8]>) -> Vec<(ClassExpr, BString)> {
+        let own = names::own(name.as_ref());
+        own.and_then(|own| self.lists.get(own)).cloned().unwrap_or_default()
+    }
+
+    /// Empties an accumulated control variable (the action sequence after the update phase).
+    pub fn clear_list(&mut self, name: impl AsRef<[u8]>) {
+        if let Some(own) = names::own(name.as_ref()) {
+            self.lists.remove(own);
+            self.own.remove(own);
+        }
+    }
+
+    pub(super) fn push_list(&mut self, own: &'static str, class: &ClassExpr, word: BString) {
+        let words = self.lists.entry(own).or_default();
+        words.push((class.clone(), word.clone()));
+        match self.own.get_mut(own) {
+            Some(text) => {
+                text.push(b' ');
+                text.extend_from_slice(&word);
+            }
+            None => {
+                self.own.insert(own, word);
+            }
+        }
+    }
+
+    /// The list separator: the first byte of `Split`, a colon unless set.
+    pub fn split(&self) -> u8 {
+        self.own
+            .get("split")
+            .and_then(|text| text.first().copied())
+            .unwrap_or(b':')
+    }
+
+    /// Sets `domain`, and what hangs on it: `fqhost`, the classes of the full name and of each tail of the domain;
+    /// `undefined_domain` goes.
+    pub fn set_domain(&mut self, domain: impl AsRef<[u8]>) {
+        let domain = BString::from(domain.as_ref().to_ascii_lowercase());
+        self.undefine("undefined_domain");
+        self.undefine("undefined.domain");
+        if let Some(host) = self.own.get("host").cloned() {
+            let mut full = host;
+            full.push(b'.');
+            full.extend_from_slice(&domain);
+            self.define(&full);
+            self.own.insert("fqhost", full);
+        }
+        let mut tail = domain.as_bstr();
+        while !tail.is_empty() {
+            self.define(tail);
+            tail = match tail.find_byte(b'.') {
+                Some(at) => tail[at + 1..].as_bstr(),
+                None => break,
+            };
+        }
+        self.own.insert("domain", domain);
+    }
+
+    /// Applies the output lines of a module (cfengine2.md 14.16): `+a.b:c` defines, `-a` negates for the rest of the
+    /// run, `=name=value` sets a variable of the current context. Gives the other lines, blank ones left out.
+    pub fn apply_module_output(&mut self, text: &BStr) -> Vec<BString> {
+        let mut rest = Vec::new();
+        for line in text.lines() {
+            match line.first() {
+                Some(b'+') => {
+                    self.define_list(&line[1..]);
+                }
+                Some(b'-') => {
+                    for name in class_list(&line[1..]) {
+                        self.negate(name);
+                    }
+                }
+                Some(b'=') if line[1..].contains(&b'=') => {
+                    let (name, value) = line[1..].split_once_str("=").unwrap_or((&line[1..], b""));
+                    self.set(name, value);
+                }
+                _ if line.trim().is_empty() => {}
+                _ => rest.push(line.into()),
+            }
+        }
+        rest
+    }
+}
+
+/// Splits a class list at `:`, `,` and `.`; empty names are left out.
+pub fn class_list(text: &[u8]) -> Vec<BString> {
+    text.split(|byte| matches!(byte, b':' | b',' | b'.'))
+        .map(|name| name.trim())
+        .filter(|name| !name.is_empty())
+        .map(BString::from)
+        .collect()
+}
+
+/// `main.x` → the context and `x`.
+fn qualified(name: &[u8]) -> Option<(Scope, &[u8])> {
+    let (first, bare) = name.split_once_str(".")?;
+    let (_, scope) = SCOPES.iter().find(|(known, _)| known.as_bytes() == first)?;
+    (!bare.is_empty()).then_some((*scope, bare))
 }

@@ -3,29 +3,49 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `source` | positions and errors |
-//! | `section` | section keywords |
+//! | `source` | positions and errors, how they are shown |
+//! | `section`, `attr`, `edit`, `names` | tables: section keywords, attributes, editfiles commands, variables of the language |
+//! | `lexer`, `call`, `parse`, `parse_braces` | bytes to statements (`ast`) |
 //! | `rule` | what the agent gets: rules with attributes and bodies |
 //! | `class` | class expressions |
 //! | `ere` | POSIX extended regular expressions |
-//! | `context` | classes and variables, expansion and iteration |
+//! | `context`, `expand` | classes and variables; expansion and iteration |
+//! | `functions`, `values`, `ranges` | class functions and value functions |
+//! | `check` | what is wrong with a rule by its meaning |
 //! | `world` | the questions the language asks of the machine |
-//! | `program` | loading a policy with its imports into a [`Program`] |
+//! | `program`, `evaluate` | loading a policy with its imports into a [`Program`] |
 
+mod ast;
+mod attr;
+mod call;
+mod check;
 mod class;
 mod context;
+mod edit;
 mod ere;
+mod evaluate;
+mod expand;
+mod functions;
+mod lexer;
+mod names;
+mod parse;
+mod parse_braces;
 mod program;
+mod ranges;
 mod rule;
 mod section;
 mod source;
+#[cfg(test)]
+mod tests;
+mod values;
 mod world;
 
-pub use class::ClassExpr;
-pub use context::Context;
+pub use class::{ClassExpr, canonify};
+pub use context::{Context, Scope, class_list};
 pub use ere::{Ere, EreError};
+pub use expand::{MOST_PRODUCTS, TooMany, split_list};
 pub use program::{Options, Phase, Program, SequenceEntry, load};
 pub use rule::{Attr, Attrs, Body, EditCommand, Rule};
 pub use section::Section;
-pub use source::{PolicyError, Pos};
+pub use source::{PolicyError, Pos, format_error};
 pub use world::{CommandOutput, FileFacts, FileKind, World};

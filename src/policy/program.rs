@@ -1,8 +1,25 @@
-//! Loading: a policy file with everything it imports becomes a [`Program`].
+//! Loading: a policy file with everything it imports becomes a [`Program`]. What is evaluated while reading stands in
+//! `evaluate`.
 
-use bstr::{BStr, BString};
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use bstr::{BStr, BString, ByteSlice};
+
+use super::context::Scope;
+use super::evaluate::Evaluation;
+use super::parse::{ClassCache, parse};
+use super::source::Source;
 use super::{ClassExpr, Context, PolicyError, Pos, Rule, Section, World};
+
+/// Files one program may be made of.
+const MOST_FILES: usize = 10_000;
+/// The largest policy file.
+const LARGEST: usize = 256 << 20;
+/// More errors than this are not told.
+const MOST_ERRORS: usize = 1_000;
 
 /// Which program reads the policy, and as what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +59,8 @@ pub struct Program {
     pub sequence: Vec<SequenceEntry>,
     /// Classes and variables after reading.
     pub context: Context,
-    /// The files read, in order.
-    pub files: Vec<std::path::PathBuf>,
+    /// The files read, in order; none when the entry file was not there, which is no error (cfengine2.md 5).
+    pub files: Vec<PathBuf>,
     /// Warnings; they do not stop a run.
     pub warnings: Vec<PolicyError>,
 }
@@ -55,15 +72,107 @@ impl Program {
     }
 }
 
+/// An import that waits for its turn.
+pub(super) struct Import {
+    pub class: ClassExpr,
+    pub name: BString,
+    pub from: PolicyError,
+}
+
 /// Reads `entry` and all it imports. Classes and variables in `context` are visible to it. All errors are reported, not
 /// the first only.
-#[allow(unused_variables, clippy::todo)]
 pub fn load(
     entry: &BStr,
     phase: Phase,
     options: &Options,
-    context: Context,
+    mut context: Context,
     world: &mut dyn World,
 ) -> Result<Program, Vec<PolicyError>> {
-    todo!()
+    context.set_scope(match phase {
+        Phase::Update => Scope::Update,
+        Phase::Main | Phase::Server => Scope::Main,
+    });
+    let mut program = Program {
+        context,
+        ..Program::default()
+    };
+    let mut errors = Vec::new();
+    let mut cache = ClassCache::new();
+    let mut seen: HashSet<PathBuf> = HashSet::new();
+    let mut queue: VecDeque<Import> = VecDeque::new();
+    let mut next: Option<Import> = None;
+    loop {
+        let name: BString = match &next {
+            None => entry.into(),
+            Some(import) => import.name.clone(),
+        };
+        match world.read_policy(name.as_ref()) {
+            Ok((path, bytes)) => {
+                if let Some(too_big) = (bytes.len() > LARGEST).then(|| told(&name, "the file is larger than 256 MiB")) {
+                    errors.push(too_big);
+                } else if seen.insert(path.clone()) {
+                    let source = Source::new(Arc::from(path.to_string_lossy().as_ref()), bytes);
+                    program.files.push(path);
+                    let parsed = parse(&source, &mut cache);
+                    errors.extend(parsed.errors);
+                    program.warnings.extend(parsed.warnings);
+                    let mut evaluation = Evaluation::new(&source, phase, options, &mut program, world);
+                    evaluation.run(parsed.stmts);
+                    errors.append(&mut evaluation.errors);
+                    queue.extend(evaluation.imports);
+                }
+            }
+            Err(error) => match &next {
+                None if error.kind() == io::ErrorKind::NotFound => {}
+                None => errors.push(told(&name, &format!("Can't open file {name}: {error}"))),
+                Some(import) => errors.push(PolicyError {
+                    message: format!("Can't open file {name}: {error}"),
+                    hint: Some("imported files are looked up in the inputs directory (CFINPUTS)".into()),
+                    ..import.from.clone()
+                }),
+            },
+        }
+        if errors.len() >= MOST_ERRORS || program.files.len() >= MOST_FILES {
+            if program.files.len() >= MOST_FILES {
+                errors.push(told(&name, "the policy imports more than 10,000 files"));
+            }
+            break;
+        }
+        // The predicate of an import is judged when its turn comes: the importing file has been read wholly then.
+        next = loop {
+            match queue.pop_front() {
+                Some(import) if !program.context.holds(&import.class) => continue,
+                other => break other,
+            }
+        };
+        if next.is_none() {
+            break;
+        }
+    }
+    if !errors.is_empty() {
+        sort(&mut errors, &program.files);
+        errors.truncate(MOST_ERRORS);
+        return Err(errors);
+    }
+    program.rules.shrink_to_fit();
+    Ok(program)
+}
+
+/// Errors in the order of the files, then of the text.
+fn sort(errors: &mut [PolicyError], files: &[PathBuf]) {
+    let order = |error: &PolicyError| files.iter().position(|file| file.to_string_lossy() == *error.pos.file);
+    errors.sort_by_cached_key(|error| (order(error), error.pos.line, error.pos.col));
+}
+
+fn told(name: &BString, message: &str) -> PolicyError {
+    PolicyError {
+        pos: Pos {
+            file: Arc::from(name.to_str_lossy().as_ref()),
+            line: 1,
+            col: 1,
+        },
+        message: message.into(),
+        hint: None,
+        excerpt: None,
+    }
 }

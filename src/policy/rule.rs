@@ -84,8 +84,9 @@ pub struct Attr {
 pub struct Attrs(pub Vec<Attr>);
 
 impl Attrs {
-    /// The last attribute of that full name; later ones win.
+    /// The last attribute of that full name; later ones win. The manual's `dest` finds `destination`.
     pub fn get(&self, name: &str) -> Option<&Attr> {
+        let name = if name == "dest" { "destination" } else { name };
         self.0.iter().rev().find(|attr| attr.name == name)
     }
 

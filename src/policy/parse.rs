@@ -1,0 +1,522 @@
+//! The parser: one file becomes a list of statements and a list of errors. Hand-written; after an error it goes on with
+//! the next line, so that one run names them all.
+
+use std::collections::HashMap;
+
+use bstr::{BString, ByteSlice};
+
+use super::ast::{Access, Stmt};
+use super::attr::{self, Found};
+use super::lexer::{Cursor, Predicate, Quoted, is_quote};
+use super::source::{Source, did_you_mean};
+use super::{Attr, Attrs, Body, ClassExpr, PolicyError, Pos, Rule, Section};
+
+/// Class predicates seen so far, shared by all files of a program.
+pub(super) type ClassCache = HashMap<BString, ClassExpr>;
+
+/// More errors than this in one file are not told.
+const MOST_ERRORS: usize = 200;
+
+/// What parsing a file gives.
+pub(super) struct Parsed {
+    pub stmts: Vec<Stmt>,
+    pub errors: Vec<PolicyError>,
+    pub warnings: Vec<PolicyError>,
+}
+
+/// Parses one file.
+pub(super) fn parse(source: &Source, cache: &mut ClassCache) -> Parsed {
+    let mut parser = Parser {
+        cursor: Cursor::new(source),
+        section: None,
+        class: any(cache),
+        class_valid: true,
+        rule: None,
+        late: Vec::new(),
+        muted: false,
+        skipping: false,
+        cache,
+        out: Parsed {
+            stmts: Vec::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        },
+    };
+    parser.file();
+    parser.out
+}
+
+fn any(cache: &mut ClassCache) -> ClassExpr {
+    cache.entry("any".into()).or_insert_with(ClassExpr::any).clone()
+}
+
+pub(super) struct Parser<'a> {
+    pub cursor: Cursor<'a>,
+    pub section: Option<Section>,
+    pub class: ClassExpr,
+    class_valid: bool,
+    /// The rule that options still belong to.
+    rule: Option<Rule>,
+    pub late: Vec<PolicyError>,
+    /// The promiser before was wrong: its options are not judged.
+    pub muted: bool,
+    /// The section keyword was wrong: nothing is judged up to the next.
+    skipping: bool,
+    cache: &'a mut ClassCache,
+    pub out: Parsed,
+}
+
+impl<'a> Parser<'a> {
+    pub fn pos(&self) -> Pos {
+        self.cursor.source.pos(self.cursor.at)
+    }
+
+    pub fn error(&mut self, pos: Pos, message: impl Into<String>, hint: Option<String>) {
+        let error = self.cursor.source.error_at(pos, message).with_hint(hint);
+        self.push(error);
+    }
+
+    fn push(&mut self, error: PolicyError) {
+        if self.out.errors.len() < MOST_ERRORS {
+            self.out.errors.push(error);
+        }
+    }
+
+    fn file(&mut self) {
+        loop {
+            self.cursor.skip_blank();
+            if self.cursor.peek().is_none() {
+                break;
+            }
+            if self.keyword() || self.skip_unjudged() || self.predicate() {
+                continue;
+            }
+            match self.section {
+                None => {
+                    let pos = self.pos();
+                    self.error(
+                        pos,
+                        "syntax error: text before the first section",
+                        Some("a policy begins with a section such as 'control:'".into()),
+                    );
+                    self.skipping = true;
+                    self.cursor.skip_line();
+                }
+                Some(Section::Control) => self.assignment(false),
+                Some(Section::Groups) => self.assignment(true),
+                Some(Section::Import) => self.import(),
+                Some(section @ (Section::Admit | Section::Deny)) => self.access(section),
+                Some(section) if section.braces() => self.braces(section),
+                Some(section) => self.entry(section),
+            }
+        }
+        self.flush();
+        if self.out.stmts.is_empty() && self.out.errors.is_empty() {
+            let pos = self.cursor.source.pos(0);
+            self.error(pos, "syntax error: the policy is empty", None);
+        }
+    }
+
+    /// A section keyword, or a word that looks like one.
+    fn keyword(&mut self) -> bool {
+        let Some(word) = self.cursor.keyword() else {
+            return false;
+        };
+        let pos = self.pos();
+        match Section::from_keyword(word) {
+            Some(section) => {
+                self.flush();
+                self.cursor.at += word.len() + 1;
+                self.section = Some(section);
+                self.class = any(self.cache);
+                self.class_valid = true;
+                self.muted = false;
+                self.skipping = false;
+                self.out.stmts.push(Stmt::Section(section, pos));
+            }
+            None if self.skipping && !self.cursor.first_on_line() => return false,
+            None => {
+                self.flush();
+                let hint = did_you_mean(word, Section::keywords());
+                let text = format!("syntax error: there is no section '{}:'", word.as_bstr());
+                self.error(pos, text, hint);
+                self.cursor.at += word.len() + 1;
+                self.skipping = true;
+            }
+        }
+        true
+    }
+
+    fn skip_unjudged(&mut self) -> bool {
+        if !self.skipping {
+            return false;
+        }
+        let run = self.cursor.run().len();
+        self.cursor.at += run;
+        true
+    }
+
+    /// A class predicate.
+    fn predicate(&mut self) -> bool {
+        let start = self.pos();
+        match self.cursor.predicate() {
+            Predicate::None => return false,
+            Predicate::Text(from, to) => {
+                self.flush();
+                let text = &self.cursor.bytes()[from..to];
+                self.class_valid = true;
+                match self.cache.get(text.as_bstr()) {
+                    Some(class) => self.class = class.clone(),
+                    None => match ClassExpr::parse(text) {
+                        Ok(class) => {
+                            self.cache.insert(text.into(), class.clone());
+                            self.class = class;
+                        }
+                        Err(message) => {
+                            self.class_valid = false;
+                            let hint = text
+                                .find_byteset(b",;")
+                                .map(|_| "'.' means and, '|' means or".to_string());
+                            self.error(start, message, hint);
+                        }
+                    },
+                }
+            }
+            Predicate::Illegal(at) => {
+                self.flush();
+                self.class_valid = false;
+                let pos = self.cursor.source.pos(at);
+                let byte = self.cursor.bytes()[at];
+                self.error(
+                    pos,
+                    format!("Illegal character ({}) in a class predicate", [byte].as_bstr()),
+                    Some("class names hold letters, digits and '_'; other characters become '_'".into()),
+                );
+            }
+        }
+        self.muted = false;
+        true
+    }
+
+    /// Hands the current rule over.
+    pub fn flush(&mut self) {
+        let late = std::mem::take(&mut self.late);
+        if let Some(rule) = self.rule.take() {
+            if self.class_valid {
+                self.out.stmts.push(Stmt::Rule(rule, late));
+            }
+        }
+    }
+
+    pub fn begin(&mut self, promiser: BString, quoted: bool, body: Body, pos: Pos) {
+        self.flush();
+        self.muted = false;
+        self.rule = self.section.map(|section| Rule {
+            section,
+            class: self.class.clone(),
+            promiser,
+            quoted,
+            attrs: Attrs::default(),
+            body,
+            pos,
+        });
+    }
+
+    /// A quoted string at the cursor; an open one is reported and gives `None`.
+    pub fn quoted(&mut self) -> Option<BString> {
+        let pos = self.pos();
+        match self.cursor.quoted() {
+            Quoted::Text(text) => Some(text),
+            Quoted::Open => {
+                self.error(pos, "syntax error: the quoted text has no end", None);
+                None
+            }
+        }
+    }
+
+    /// An option at the cursor, resolved; wrong ones are reported and give `None`.
+    pub fn option(&mut self, section: Section) -> Option<Attr> {
+        let name = self.cursor.option_name()?;
+        let pos = self.pos();
+        self.cursor.at += name.len() + 1;
+        let value = self.cursor.option_value();
+        if value.is_empty() {
+            let text = format!("{} attribute '{}=' with no value", section.name(), name.as_bstr());
+            self.error(pos, text, Some("no blank may follow the '='".into()));
+            return None;
+        }
+        if attr::allowed(section).is_none() {
+            let text = format!("Options cannot be used in this context: {}=", name.as_bstr());
+            self.error(pos, text, None);
+            return None;
+        }
+        match attr::find(section, name) {
+            Found::Name(name) => Some(Attr { name, value, pos }),
+            Found::NotHere(full) => {
+                let what = if full.as_bytes().eq_ignore_ascii_case(name) {
+                    format!("'{full}='")
+                } else {
+                    format!("'{}=' (it stands for '{full}=')", name.as_bstr())
+                };
+                let text = format!("Illegal {} attribute {what}", section.name());
+                self.error(pos, text, attr::hint(section, name));
+                None
+            }
+            Found::Unknown => {
+                let text = format!("Illegal {} attribute '{}='", section.name(), name.as_bstr());
+                self.error(pos, text, attr::hint(section, name));
+                None
+            }
+        }
+    }
+
+    /// One token of a section without braces.
+    fn entry(&mut self, section: Section) {
+        let pos = self.pos();
+        if self.cursor.option_name().is_some() {
+            let muted = self.muted || self.rule.is_none();
+            let before = self.out.errors.len();
+            let attr = self.option(section);
+            match (&mut self.rule, attr) {
+                (Some(rule), Some(attr)) => rule.attrs.0.push(attr),
+                (None, Some(_)) if !self.muted => {
+                    self.error(pos, "an attribute without an object before it", None);
+                    self.muted = true;
+                }
+                (_, None) if muted && self.muted => self.out.errors.truncate(before),
+                _ => {}
+            }
+            return;
+        }
+        if self.cursor.peek().is_some_and(is_quote) {
+            match self.quoted() {
+                Some(text) => self.object(section, text, true, pos),
+                None => self.muted = true,
+            }
+            return;
+        }
+        if matches!(section, Section::Alerts | Section::Methods) {
+            return self.call_entry(section, pos);
+        }
+        let word = self.cursor.run();
+        self.cursor.at += word.len();
+        if section == Section::Processes && word == b"restart" {
+            return self.restart(pos);
+        }
+        if section == Section::Processes && word.eq_ignore_ascii_case(b"SetOptionString") {
+            self.flush();
+            if let Some(text) = self.argument("SetOptionString") {
+                self.begin(text, true, Body::SetOptionString, pos);
+                self.flush();
+            }
+            return;
+        }
+        if word.ends_with(b":") {
+            self.flush();
+            self.muted = true;
+            let text = format!("There seems to be an action or class syntax error: {}", word.as_bstr());
+            self.error(
+                pos,
+                text,
+                Some("a class predicate ends in '::', a section keyword stands alone".into()),
+            );
+            return;
+        }
+        self.object(section, word.into(), false, pos);
+    }
+
+    /// The quoted argument of a word such as `restart`.
+    pub fn argument(&mut self, what: &str) -> Option<BString> {
+        let at = self.cursor.at;
+        self.cursor.skip_blank();
+        if self.cursor.peek().is_some_and(is_quote) {
+            return self.quoted();
+        }
+        let pos = self.cursor.source.pos(at);
+        self.error(pos, format!("{what} needs a quoted argument"), None);
+        None
+    }
+
+    fn restart(&mut self, pos: Pos) {
+        let at = self.cursor.at;
+        self.cursor.skip_blank();
+        let word = self.cursor.run();
+        let command = if word.starts_with(b"/") {
+            self.cursor.at += word.len();
+            Some(word.into())
+        } else {
+            self.cursor.at = at;
+            self.argument("restart")
+        };
+        let Some(command) = command else {
+            return;
+        };
+        match &mut self.rule {
+            Some(rule) => rule.body = Body::Restart(command),
+            None => self.error(pos, "restart without a process expression before it", None),
+        }
+    }
+
+    fn call_entry(&mut self, section: Section, pos: Pos) {
+        match super::call::read(&mut self.cursor) {
+            Some(Ok(call)) => {
+                if section == Section::Alerts && !super::functions::is_alert_function(&call.name) {
+                    let hint = did_you_mean(&call.name, super::functions::ALERTS.iter().copied());
+                    let text = super::functions::out_of_place(&call.name, "alerts");
+                    self.error(pos, text, hint);
+                    self.flush();
+                    self.muted = true;
+                    return;
+                }
+                self.begin(call.name, false, Body::Call(call.args), pos);
+            }
+            Some(Err(message)) => {
+                self.error(pos, format!("syntax error: {message}"), None);
+                self.flush();
+                self.muted = true;
+                self.cursor.skip_line();
+            }
+            None => {
+                let word = self.cursor.run();
+                self.cursor.at += word.len();
+                self.flush();
+                if !self.muted {
+                    let text = format!("Unknown command or name out of context: {}", word.as_bstr());
+                    let hint = match section {
+                        Section::Alerts => "an alert is a quoted message or a function call",
+                        _ => "a method is written Name(arguments)",
+                    };
+                    self.error(pos, text, Some(hint.into()));
+                }
+                self.muted = true;
+            }
+        }
+    }
+
+    /// An object: the beginning of a rule, with what belongs to it in irregular sections.
+    fn object(&mut self, section: Section, text: BString, quoted: bool, pos: Pos) {
+        match section {
+            Section::Links => self.link(text, quoted, pos),
+            Section::MiscMounts => self.misc_mount(text, quoted, pos),
+            _ => self.begin(text, quoted, Body::None, pos),
+        }
+    }
+
+    fn link(&mut self, from: BString, quoted: bool, pos: Pos) {
+        let line_end = self.cursor.at;
+        self.cursor.skip_blank();
+        let (children, force) = match self.cursor.run() {
+            b"->" => (false, false),
+            b"->!" => (false, true),
+            b"+>" => (true, false),
+            b"+>!" => (true, true),
+            _ => {
+                self.flush();
+                if !self.muted {
+                    let text = format!("syntax error: '{from}' is not followed by '->' or '+>'");
+                    self.error(pos, text, Some("a link is written FROM -> TO".into()));
+                }
+                self.muted = true;
+                self.cursor.at = line_end;
+                return;
+            }
+        };
+        let len = self.cursor.run().len();
+        self.cursor.at += len;
+        let after = self.cursor.at;
+        self.cursor.skip_blank();
+        let to = match self.cursor.peek() {
+            Some(byte) if is_quote(byte) => self.quoted(),
+            Some(_) if self.cursor.option_name().is_none() && self.cursor.keyword().is_none() => {
+                let word = self.cursor.run();
+                self.cursor.at += word.len();
+                Some(word.into())
+            }
+            _ => {
+                self.cursor.at = after;
+                None
+            }
+        };
+        match to {
+            Some(to) => self.begin(from, quoted, Body::Link { to, children, force }, pos),
+            None => {
+                self.error(pos, format!("the link '{from}' has no target"), None);
+                self.flush();
+                self.muted = true;
+            }
+        }
+    }
+
+    /// `host:/source /mount/point`, then options; the old form `ro` or `rw` as a word.
+    fn misc_mount(&mut self, text: BString, quoted: bool, pos: Pos) {
+        if let Some(rule) = &mut self.rule {
+            if let Body::Members(words) = &mut rule.body {
+                let room = words.is_empty() || (words.len() == 1 && !text.contains(&b'/'));
+                if room {
+                    words.push((text, pos));
+                    return;
+                }
+            }
+        }
+        self.begin(text, quoted, Body::Members(Vec::new()), pos);
+    }
+
+    fn import(&mut self) {
+        let pos = self.pos();
+        if self.cursor.option_name().is_some() {
+            let _ = self.option(Section::Import);
+            return;
+        }
+        let name: Option<BString> = if self.cursor.peek().is_some_and(is_quote) {
+            self.quoted()
+        } else {
+            let word = self.cursor.run();
+            self.cursor.at += word.len();
+            if word.ends_with(b":") {
+                let text = format!("There seems to be an action or class syntax error: {}", word.as_bstr());
+                self.error(pos, text, None);
+                return;
+            }
+            Some(word.into())
+        };
+        if let (Some(name), true) = (name, self.class_valid) {
+            let class = self.class.clone();
+            self.out.stmts.push(Stmt::Import { class, name, pos });
+        }
+    }
+
+    fn access(&mut self, section: Section) {
+        let pos = self.pos();
+        let part = if self.cursor.option_name().is_some() {
+            self.option(section).map(Access::Attr)
+        } else if self.cursor.peek().is_some_and(is_quote) {
+            self.quoted().map(|text| Access::Word(text, true, pos))
+        } else {
+            let word = self.cursor.run();
+            self.cursor.at += word.len();
+            Some(Access::Word(word.into(), false, pos))
+        };
+        let (Some(part), true) = (part, self.class_valid) else {
+            return;
+        };
+        match self.out.stmts.last_mut() {
+            Some(Stmt::Access {
+                section: before,
+                class,
+                parts,
+            }) if *before == section && *class == self.class => {
+                parts.push(part);
+            }
+            _ => {
+                let class = self.class.clone();
+                let parts = vec![part];
+                self.out.stmts.push(Stmt::Access { section, class, parts });
+            }
+        }
+    }
+
+    /// Whether what is parsed now is kept (its predicate was understood).
+    pub fn keeps(&self) -> bool {
+        self.class_valid
+    }
+}
