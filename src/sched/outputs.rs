@@ -1,0 +1,267 @@
+//! The files of `outputs/` (FIL-11): one a run, mode 0600, and the link `previous` to the newest.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use bstr::{BString, ByteSlice};
+use jiff::Zoned;
+use regex::bytes::Regex;
+
+use super::SchedError;
+
+/// Bytes of output that are kept of one run.
+const LIMIT: usize = 16 << 20;
+
+/// The directory of outputs.
+pub struct Outputs {
+    dir: PathBuf,
+}
+
+/// The output of one run, while it is being written and after.
+pub struct Record {
+    /// The file.
+    pub file: PathBuf,
+    writer: BufWriter<File>,
+    written: usize,
+    lines: usize,
+    cut: bool,
+}
+
+impl Outputs {
+    /// The outputs in this directory, made if need be, readable by its owner only.
+    pub fn at(dir: impl Into<PathBuf>) -> Result<Self, SchedError> {
+        let dir = dir.into();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(SchedError::file(&dir))?;
+        Ok(Outputs { dir })
+    }
+
+    /// Opens the file of a run that begins now: `cf_HOST_2026-11-21--20-48-37_1795294117`.
+    pub fn begin(&self, host: &str, now: &Zoned) -> Result<Record, SchedError> {
+        let file = self.dir.join(name(host, now));
+        let opened = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file)
+            .map_err(SchedError::file(&file))?;
+        Ok(Record {
+            file,
+            writer: BufWriter::new(opened),
+            written: 0,
+            lines: 0,
+            cut: false,
+        })
+    }
+
+    /// Closes the file of a run and lets `previous` name it. True when it says something other than the one before,
+    /// times left out.
+    pub fn finish(&self, record: &mut Record) -> Result<bool, SchedError> {
+        record.writer.flush().map_err(SchedError::file(&record.file))?;
+        let link = self.dir.join("previous");
+        let differs = match self.previous() {
+            Some(old) => differ(&old, &record.file).unwrap_or(true),
+            None => true,
+        };
+        point(&link, &record.file).map_err(SchedError::file(&link))?;
+        Ok(differs)
+    }
+
+    /// The file of the last run.
+    pub fn previous(&self) -> Option<PathBuf> {
+        let target = fs::read_link(self.dir.join("previous")).ok()?;
+        // A name, whatever somebody has made of the link: we do not read elsewhere.
+        Some(self.dir.join(target.file_name()?))
+    }
+}
+
+impl Record {
+    /// Adds a line; blank ones are left out.
+    pub fn line(&mut self, line: &[u8]) -> io::Result<()> {
+        let line = line.trim_end();
+        if line.is_empty() || self.cut {
+            return Ok(());
+        }
+        if self.written + line.len() > LIMIT {
+            self.cut = true;
+            return writeln!(self.writer, "[Output truncated: more than {LIMIT} bytes]");
+        }
+        self.written += line.len() + 1;
+        self.lines += 1;
+        self.writer.write_all(line)?;
+        self.writer.write_all(b"\n")
+    }
+
+    /// Whether the run said nothing.
+    pub fn is_empty(&self) -> bool {
+        self.lines == 0
+    }
+
+    /// The first lines of the finished file, at most `limit`, and whether there are more.
+    pub fn head(&self, limit: usize) -> io::Result<(Vec<BString>, bool)> {
+        let mut lines = VecDeque::new();
+        let mut reader = BufReader::new(File::open(&self.file)?);
+        loop {
+            let mut line = Vec::new();
+            if reader.read_until(b'\n', &mut line)? == 0 {
+                return Ok((lines.into(), false));
+            }
+            if lines.len() == limit {
+                return Ok((lines.into(), true));
+            }
+            lines.push_back(BString::from(line.trim_end()));
+        }
+    }
+}
+
+fn name(host: &str, now: &Zoned) -> String {
+    let host: String = host
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
+    format!(
+        "cf_{host}_{}_{}",
+        now.strftime("%Y-%m-%d--%H-%M-%S"),
+        now.timestamp().as_second()
+    )
+}
+
+/// Lets the link name a file in its own directory, in one step.
+fn point(link: &Path, file: &Path) -> io::Result<()> {
+    let temp = link.with_extension(format!("{}.new", std::process::id()));
+    let _ = fs::remove_file(&temp);
+    std::os::unix::fs::symlink(file.file_name().unwrap_or_default(), &temp)?;
+    fs::rename(&temp, link).inspect_err(|_| {
+        let _ = fs::remove_file(&temp);
+    })
+}
+
+/// Clock times and dates, in the forms in which they come in messages.
+static TIMES: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let day = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,?";
+    let month = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*";
+    Regex::new(&format!(
+        r"(?-u)\b(?:{day}[ _]+)?{month}[ _]+\d{{1,2}}[ _]+\d{{1,2}}:\d\d(?::\d\d)?(?:[ _]+\d{{4}})?|\b\d{{4}}-\d\d-\d\d[T -]*(?:\d\d[:-]\d\d[:-]\d\d)?(?:_\d{{9,}})?|\b\d{{1,2}}:\d\d(?::\d\d)?\b"
+    ))
+    .ok()
+});
+
+fn timeless(line: &[u8]) -> BString {
+    match &*TIMES {
+        Some(times) => times.replace_all(line.trim_end(), &b"<time>"[..]).into_owned().into(),
+        None => line.trim_end().into(),
+    }
+}
+
+/// Whether two outputs differ in more than times.
+fn differ(old: &Path, new: &Path) -> io::Result<bool> {
+    let mut old = BufReader::new(File::open(old)?);
+    let mut new = BufReader::new(File::open(new)?);
+    loop {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        let (n, m) = (old.read_until(b'\n', &mut a)?, new.read_until(b'\n', &mut b)?);
+        if n == 0 && m == 0 {
+            return Ok(false);
+        }
+        if (n == 0) != (m == 0) || timeless(&a) != timeless(&b) {
+            return Ok(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn moment(second: i64) -> Zoned {
+        jiff::Timestamp::from_second(second)
+            .unwrap()
+            .to_zoned(jiff::tz::TimeZone::UTC)
+    }
+
+    fn run(outputs: &Outputs, second: i64, lines: &[&str]) -> (Record, bool) {
+        let mut record = outputs.begin("c1.example.com", &moment(second)).unwrap();
+        for line in lines {
+            record.line(line.as_bytes()).unwrap();
+        }
+        let differs = outputs.finish(&mut record).unwrap();
+        (record, differs)
+    }
+
+    #[test]
+    fn a_run_leaves_one_private_file_and_the_link_previous_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let outputs = Outputs::at(dir.path().join("outputs")).unwrap();
+        let (record, differs) = run(&outputs, 1_795_294_117, &["one", "", "  ", "two  "]);
+        assert!(differs, "the first is news");
+        assert_eq!(
+            record.file.file_name().unwrap(),
+            "cf_c1_example_com_2026-11-21--20-48-37_1795294117"
+        );
+        assert_eq!(fs::read_to_string(&record.file).unwrap(), "one\ntwo\n");
+        assert_eq!(fs::metadata(&record.file).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(outputs.previous().unwrap(), record.file);
+        run(&outputs, 1_795_294_118, &[]);
+        assert_eq!(fs::read_dir(dir.path().join("outputs")).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn the_same_words_at_another_time_are_no_news() {
+        let dir = tempfile::tempdir().unwrap();
+        let outputs = Outputs::at(dir.path()).unwrap();
+        run(
+            &outputs,
+            1,
+            &["cf: done at Sat Nov 21 20:48:37 2026", "file from 2026-11-21 07:00:01"],
+        );
+        let (_, differs) = run(
+            &outputs,
+            2,
+            &["cf: done at Sun Nov  1 09:00:02 2026", "file from 2026-11-22 07:30:00"],
+        );
+        assert!(!differs);
+        assert!(
+            run(&outputs, 3, &["cf: done at Sun Nov  1 09:00:02 2026"]).1,
+            "a line less"
+        );
+        assert!(
+            run(&outputs, 4, &["cf: failed at Sun Nov  1 09:00:02 2026"]).1,
+            "another word"
+        );
+        assert!(run(&outputs, 5, &[]).1);
+        assert!(!run(&outputs, 6, &[]).1);
+    }
+
+    #[test]
+    fn a_link_that_leads_elsewhere_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let outputs = Outputs::at(dir.path()).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("previous")).unwrap();
+        assert_eq!(outputs.previous().unwrap(), dir.path().join("passwd"));
+        assert!(run(&outputs, 1, &["x"]).1);
+    }
+
+    #[test]
+    fn output_without_end_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let outputs = Outputs::at(dir.path()).unwrap();
+        let mut record = outputs.begin("h", &moment(1)).unwrap();
+        let line = vec![b'x'; 1 << 20];
+        for _ in 0..20 {
+            record.line(&line).unwrap();
+        }
+        outputs.finish(&mut record).unwrap();
+        assert!(fs::metadata(&record.file).unwrap().len() < (17 << 20));
+        let (head, more) = record.head(1).unwrap();
+        assert!(head.len() == 1 && more);
+    }
+}

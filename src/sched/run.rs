@@ -1,0 +1,102 @@
+//! One run of the agent, its output kept line by line as it comes.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use bstr::BString;
+use jiff::Zoned;
+use nix::unistd::geteuid;
+
+use super::{Outputs, Record, SchedError};
+use crate::sys::Paths;
+use crate::sys::process::{self, Argv, Command, Outcome};
+
+/// What is run, and as what.
+pub struct Job {
+    /// The agent.
+    pub agent: PathBuf,
+    /// `-q`: it does not wait its splay time.
+    pub no_splay: bool,
+    /// It was the schedule that asked for it (class `scheduled_run`).
+    pub scheduled: bool,
+    /// `LD_LIBRARY_PATH` for it.
+    pub library_path: Option<std::ffi::OsString>,
+}
+
+/// The agent of this host: `WORK/bin/cfagent` (FIL-13), or the installed one where that is not there. Run as root, it
+/// must belong to root and nobody else may be able to change it.
+pub fn agent(paths: &Paths) -> Result<PathBuf, SchedError> {
+    let own = paths.work_bin().join("cfagent");
+    let installed = paths.opt().join("sbin/cfagent");
+    for path in [&own, &installed] {
+        let Ok(meta) = fs::metadata(path) else { continue };
+        if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 {
+            continue;
+        }
+        let untrusted = |why: &str| SchedError::Untrusted {
+            path: path.clone(),
+            why: why.to_string(),
+        };
+        if meta.uid() != 0 && meta.uid() != geteuid().as_raw() {
+            return Err(untrusted("it belongs to another user"));
+        }
+        if meta.mode() & 0o022 != 0 {
+            return Err(untrusted("others may write to it"));
+        }
+        return Ok(path.clone());
+    }
+    Err(SchedError::NoAgent(own, installed))
+}
+
+impl Job {
+    fn argv(&self) -> Argv {
+        let mut words = vec![BString::from(os(&self.agent))];
+        if self.no_splay {
+            words.push("-q".into());
+        }
+        words.push(match self.scheduled {
+            true => "-Dfrom_cfexecd:scheduled_run".into(),
+            false => "-Dfrom_cfexecd".into(),
+        });
+        Argv::Direct(words)
+    }
+
+    /// Runs the agent. What it says goes to a new file of `outputs`; gives that, whether it says something new, and how
+    /// the agent ended.
+    pub fn run(&self, outputs: &Outputs, host: &str, now: &Zoned) -> Result<(Record, bool, Outcome), SchedError> {
+        let mut record = outputs.begin(host, now)?;
+        let mut command = Command::new(self.argv());
+        if let Some(path) = &self.library_path {
+            command.env.push(("LD_LIBRARY_PATH".into(), path.clone()));
+        }
+        let mut lost = None;
+        let outcome = process::run(&command, &mut |line| {
+            if let Err(error) = record.line(line) {
+                lost.get_or_insert(error);
+            }
+        });
+        let outcome = outcome.or_else(|error| {
+            let told = format!("cfexecd: cannot run {}: {error}", self.agent.display());
+            record.line(told.as_bytes()).map(|()| Outcome {
+                status: 127,
+                timed_out: false,
+            })
+        });
+        let outcome = outcome.map_err(SchedError::file(&record.file))?;
+        if outcome.status != 0 {
+            let told = format!("cfexecd: {} ended with status {}", self.agent.display(), outcome.status);
+            record.line(told.as_bytes()).map_err(SchedError::file(&record.file))?;
+        }
+        if let Some(error) = lost {
+            return Err(SchedError::file(&record.file)(error));
+        }
+        let differs = outputs.finish(&mut record)?;
+        Ok((record, differs, outcome))
+    }
+}
+
+fn os(path: &Path) -> &[u8] {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes()
+}
