@@ -9,6 +9,7 @@ mod lines;
 mod run;
 mod spool;
 mod stop;
+pub mod trust;
 
 pub use capture::{Answer, Gathered, Transcripts, ask};
 pub use run::run;

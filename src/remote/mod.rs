@@ -3,6 +3,7 @@
 //! Builds argument vectors, never a shell string on this side. Starting and watching the processes is [`crate::fan`]'s.
 
 mod cause;
+pub mod known;
 mod quote;
 
 pub use cause::{Cause, Trouble, explain};

@@ -80,7 +80,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         return Err(Fail::usage("no command given").hint("try 'cexec uptime'"));
     }
     let dirs = ["outdir", "errdir"].map(|name| matches.get_one::<PathBuf>(name).cloned());
-    for dir in dirs.iter().flatten().filter(|dir| !dir.is_dir()) {
+    if let Some(dir) = dirs.iter().flatten().find(|dir| !dir.is_dir()) {
         return Err(Fail::usage(format!("{} is not a directory", dir.display())));
     }
     let jobs = jobs(&matches, &targets, &words)?;

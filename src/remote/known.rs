@@ -1,0 +1,252 @@
+//! Host keys: what a host presents, how it is shown to a person, and how it is pinned in known_hosts.
+
+use std::fmt;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::digest::{base64, sha256};
+
+/// A public key of a host, or of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PublicKey {
+    /// Its type as ssh writes it: `ssh-ed25519`.
+    pub kind: String,
+    /// The key, base64 as ssh writes it.
+    pub blob: String,
+}
+
+impl PublicKey {
+    /// Takes `TYPE BLOB [comment]`. None when it is not a public key: the type must be repeated inside the blob.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace();
+        let (kind, blob) = (words.next()?, words.next()?);
+        let bytes = decode(blob)?;
+        let size = usize::try_from(u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?)).ok()?;
+        (bytes.get(4..4 + size)? == kind.as_bytes()).then(|| PublicKey {
+            kind: kind.to_string(),
+            blob: blob.to_string(),
+        })
+    }
+
+    /// The fingerprint as `ssh-keygen -l` shows it: `SHA256:…`.
+    pub fn fingerprint(&self) -> String {
+        let bytes = decode(&self.blob).unwrap_or_default();
+        format!("SHA256:{}", base64(&sha256(&bytes), false))
+    }
+
+    /// The type as people call it: `ED25519`.
+    pub fn short_kind(&self) -> String {
+        let kind = self.kind.trim_start_matches("ssh-");
+        kind.split('-').next().unwrap_or(kind).to_ascii_uppercase()
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.blob)
+    }
+}
+
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=');
+    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut word, mut bits) = (0u32, 0);
+    for b in text.bytes() {
+        let value = match b {
+            b'A'..=b'Z' => b - b'A',
+            b'a'..=b'z' => b - b'a' + 26,
+            b'0'..=b'9' => b - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        word = word << 6 | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((word >> bits) as u8);
+            word &= (1 << bits) - 1;
+        }
+    }
+    Some(bytes)
+}
+
+/// How a host is called in known_hosts: `[name]:port` unless the port is 22.
+pub fn known_name(name: &str, port: u16) -> String {
+    match port {
+        22 => name.to_ascii_lowercase(),
+        _ => format!("[{}]:{port}", name.to_ascii_lowercase()),
+    }
+}
+
+/// The keys in the output of ssh-keyscan, each once.
+pub fn scanned(output: &str) -> Vec<PublicKey> {
+    let mut keys = Vec::new();
+    for line in output.lines().filter(|line| !line.starts_with('#')) {
+        let key = line
+            .split_once(char::is_whitespace)
+            .and_then(|(_, key)| PublicKey::parse(key));
+        if let Some(key) = key.filter(|key| !keys.contains(key)) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+/// Adds lines to a file of ssh that are not in it yet, and nothing else: what is there is never rewritten. Two at the
+/// same time wait for each other. Makes the file (0600) and its directory (0700) when they are missing. Gives how many
+/// were added.
+pub fn add_lines(file: &Path, lines: &[String]) -> io::Result<usize> {
+    make_dir(file.parent().unwrap_or(Path::new("/")))?;
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(file)?;
+    let mut file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| io::Error::from(errno))?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let known: std::collections::HashSet<&[u8]> = text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii).collect();
+    let mut added = String::new();
+    let mut count = 0;
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        added.push('\n');
+    }
+    for line in lines.iter().filter(|line| !known.contains(line.as_bytes())) {
+        added.push_str(line);
+        added.push('\n');
+        count += 1;
+    }
+    if count > 0 {
+        file.write_all(added.as_bytes())?;
+        file.sync_data()?;
+    }
+    Ok(count)
+}
+
+/// Makes `.ssh` as ssh wants it (0700) when it is missing; what is there stays as it is.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(dir)
+}
+
+/// What ssh's own configuration says about a host (`ssh -G`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effective {
+    /// The address that is connected to.
+    pub hostname: String,
+    /// The port.
+    pub port: u16,
+    /// The name in known_hosts.
+    pub known_as: String,
+    /// Where host keys of this user are kept; the first one is written to.
+    pub known_files: Vec<PathBuf>,
+    /// The keys that are tried.
+    pub identities: Vec<PathBuf>,
+}
+
+impl Effective {
+    /// Reads the output of `ssh -G`. `home` stands for a leading `~`.
+    pub fn parse(output: &str, home: &Path) -> Self {
+        let mut found = Effective {
+            port: 22,
+            ..Effective::default()
+        };
+        let mut alias = None;
+        let place = |text: &str| match text.strip_prefix("~/") {
+            Some(rest) => home.join(rest),
+            None => PathBuf::from(text),
+        };
+        for line in output.lines() {
+            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+            match key {
+                "hostname" => found.hostname = value.to_string(),
+                "port" => found.port = value.parse().unwrap_or(22),
+                "hostkeyalias" if value != "none" => alias = Some(value.to_ascii_lowercase()),
+                "userknownhostsfile" => found.known_files = value.split_whitespace().map(place).collect(),
+                "identityfile" => found.identities.push(place(value)),
+                _ => {}
+            }
+        }
+        found.known_as = alias.unwrap_or_else(|| known_name(&found.hostname, found.port));
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+
+    #[test]
+    fn a_public_key_must_hold_its_own_type() {
+        let key = PublicKey::parse(&format!("{KEY} root@h")).unwrap();
+        assert_eq!((key.to_string().as_str(), key.short_kind().as_str()), (KEY, "ED25519"));
+        assert_eq!(PublicKey::parse(&KEY.replace("ssh-ed25519", "ssh-rsa")), None);
+        assert_eq!(PublicKey::parse("ssh-ed25519 AAAA"), None);
+        assert_eq!(PublicKey::parse("ssh-ed25519 !!!!"), None);
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_one_ssh_keygen_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("k.pub");
+        std::fs::write(&file, format!("{KEY}\n")).unwrap();
+        let Ok(out) = std::process::Command::new("ssh-keygen").arg("-lf").arg(&file).output() else {
+            assert!(std::env::var_os("CI").is_none(), "ssh-keygen is missing");
+            eprintln!("skipped: no ssh-keygen");
+            return;
+        };
+        let shown = String::from_utf8_lossy(&out.stdout).into_owned();
+        let fingerprint = PublicKey::parse(KEY).unwrap().fingerprint();
+        assert_eq!(shown.split_whitespace().nth(1), Some(fingerprint.as_str()));
+    }
+
+    #[test]
+    fn the_output_of_ssh_keyscan_is_read() {
+        let text = format!("# h:22 SSH-2.0-OpenSSH_9.2p1\nh {KEY}\nh {KEY}\n[h]:2222 garbage x\n");
+        assert_eq!(scanned(&text).len(), 1);
+    }
+
+    #[test]
+    fn lines_are_added_once_and_nothing_else_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(".ssh/known_hosts");
+        let lines = [format!("h {KEY}"), "g x".to_string()];
+        assert_eq!(add_lines(&file, &lines).unwrap(), 2);
+        assert_eq!(add_lines(&file, &lines).unwrap(), 0);
+        let mode = |path: &Path| std::os::unix::fs::MetadataExt::mode(&path.metadata().unwrap()) & 0o777;
+        assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+        std::fs::write(&file, "old \u{e4}\nlast").unwrap();
+        assert_eq!(add_lines(&file, &["new".into()]).unwrap(), 1);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "old \u{e4}\nlast\nnew\n");
+    }
+
+    #[test]
+    fn two_writers_at_once_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("known_hosts");
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let file = &file;
+                scope.spawn(move || add_lines(file, &[format!("h{n} k"), "same k".into()]).unwrap());
+            }
+        });
+        assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 9);
+    }
+
+    #[test]
+    fn the_effective_configuration_is_read() {
+        let text = "user root\nhostname 10.0.0.1\nport 2222\nidentityfile ~/.ssh/id_rsa\nidentityfile /k\n\
+                    userknownhostsfile /root/.ssh/known_hosts /root/.ssh/known_hosts2\n";
+        let found = Effective::parse(text, Path::new("/home/x"));
+        assert_eq!(found.known_as, "[10.0.0.1]:2222");
+        assert_eq!(found.identities, [Path::new("/home/x/.ssh/id_rsa"), Path::new("/k")]);
+        assert_eq!(found.known_files[0], Path::new("/root/.ssh/known_hosts"));
+    }
+}
