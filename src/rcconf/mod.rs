@@ -157,10 +157,10 @@ impl RcFile {
         match last {
             Some(found) => found.replace(value),
             None => {
-                if let Some(Line::Other(raw) | Line::Setting(line::Found { raw, .. })) = self.lines.last_mut() {
-                    if !raw.ends_with(b"\n") {
-                        raw.push(b'\n');
-                    }
+                if let Some(Line::Other(raw) | Line::Setting(line::Found { raw, .. })) = self.lines.last_mut()
+                    && !raw.ends_with(b"\n")
+                {
+                    raw.push(b'\n');
                 }
                 self.lines.push(Line::Setting(line::Found::new(key, value)));
             }

@@ -89,10 +89,10 @@ pub fn render(language: Language, file: &str, template: &[u8], values: &Values) 
 pub fn tokens(file: &str, template: &[u8]) -> Result<Vec<String>, TemplateError> {
     let mut names: Vec<String> = Vec::new();
     for piece in scan::pieces(file, template)? {
-        if let Piece::Token { name, .. } = piece {
-            if !names.iter().any(|known| known == name) {
-                names.push(name.to_string());
-            }
+        if let Piece::Token { name, .. } = piece
+            && !names.iter().any(|known| known == name)
+        {
+            names.push(name.to_string());
         }
     }
     Ok(names)
