@@ -2,11 +2,13 @@
 //! signals, privileges.
 
 pub mod at;
+mod hold;
 #[allow(unsafe_code)]
 pub mod names;
 pub mod paths;
 pub mod process;
 mod replace;
 
+pub use hold::Hold;
 pub use paths::Paths;
 pub use replace::replace;

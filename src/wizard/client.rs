@@ -1,0 +1,221 @@
+//! The steps on a managed client (KY-06, CM-07, CC-04, CC-05, MK-03 … MK-05), each over ssh and each safe to do again.
+
+use std::net::IpAddr;
+
+use crate::keys::PublicKey;
+use crate::rcconf::{Other, RcError, RcFile};
+
+use super::names::Host;
+use super::remote::{Output, Remote, RemoteError};
+use super::scripts;
+
+/// Where a client keeps its copies of the policy (FIL-10).
+const INPUTS: &str = "/var/opt/dsau/cfengine/inputs";
+/// FIL-01.
+const RC: &str = "/etc/rc.config.d/cfservd";
+/// VAR-01.
+pub(super) const CONFIGURED: &str = "CSYNC_CONFIGURED";
+
+/// Why a step on a client failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// It could not be reached over ssh without a password.
+    #[error("root cannot run commands there by ssh: {0}")]
+    Unreachable(String),
+    /// dsau is missing there.
+    #[error("dsau is not installed there (no /opt/dsau/sbin/cfkey)")]
+    NotInstalled,
+    /// Somebody else than root was let in.
+    #[error("ssh does not log in as root there")]
+    NotRoot,
+    /// /etc/hosts there contradicts us.
+    #[error("its /etc/hosts gives the master {master} the address {there}, here it is {here}")]
+    OtherAddress {
+        /// The master's name.
+        master: String,
+        /// What the client believes.
+        there: String,
+        /// What we believe.
+        here: String,
+    },
+    /// Its key file holds no key.
+    #[error("its public key is not an Ed25519 key")]
+    BadKey,
+    /// A script failed.
+    #[error("{step} failed there: {why}")]
+    Step {
+        /// What was being done.
+        step: &'static str,
+        /// What it said.
+        why: String,
+    },
+    /// Its start-up file cannot be edited.
+    #[error(transparent)]
+    Rc(#[from] RcError),
+    /// ssh could not be run at all.
+    #[error(transparent)]
+    Remote(RemoteError),
+}
+
+impl ClientError {
+    /// What the administrator can do.
+    pub fn hint(&self, name: &str) -> Option<String> {
+        match self {
+            ClientError::Unreachable(_) | ClientError::NotRoot => {
+                Some(format!("Set up ssh for root with 'csshsetup {name}' first."))
+            }
+            ClientError::NotInstalled => Some("Install dsau there first.".to_string()),
+            ClientError::OtherAddress { .. } => Some("Correct the line in its /etc/hosts.".to_string()),
+            _ => None,
+        }
+    }
+}
+
+impl From<RemoteError> for ClientError {
+    fn from(error: RemoteError) -> Self {
+        match error {
+            RemoteError::Unreachable(why) => ClientError::Unreachable(why),
+            other => ClientError::Remote(other),
+        }
+    }
+}
+
+/// A client, reached through a [`Remote`].
+#[derive(Clone, Copy)]
+pub struct Client<'a> {
+    remote: &'a dyn Remote,
+    name: &'a str,
+}
+
+impl<'a> Client<'a> {
+    /// The client of that name.
+    pub fn new(remote: &'a dyn Remote, name: &'a str) -> Self {
+        Client { remote, name }
+    }
+
+    fn script(&self, script: &str, args: &[&str], stdin: &[u8]) -> Result<Output, ClientError> {
+        Ok(self.remote.run(self.name, script, args, stdin)?)
+    }
+
+    fn step(&self, step: &'static str, script: &str, args: &[&str], stdin: &[u8]) -> Result<Output, ClientError> {
+        let output = self.script(script, args, stdin)?;
+        match output.status {
+            0 => Ok(output),
+            _ => Err(ClientError::Step {
+                step,
+                why: output.last_words(),
+            }),
+        }
+    }
+
+    /// CC-01: ssh works without asking anything, as root, and dsau is there.
+    ///
+    /// # Errors
+    /// [`ClientError`], also for all that follow.
+    pub fn probe(&self) -> Result<(), ClientError> {
+        let output = self.script(scripts::PROBE, &[], b"")?;
+        match output.status {
+            0 => Ok(()),
+            scripts::NOT_INSTALLED => Err(ClientError::NotInstalled),
+            scripts::NOT_ROOT => Err(ClientError::NotRoot),
+            _ => Err(ClientError::Step {
+                step: "looking around",
+                why: output.last_words(),
+            }),
+        }
+    }
+
+    /// Its public key, made first where there is none.
+    pub fn key(&self) -> Result<PublicKey, ClientError> {
+        let output = self.step("making its keys", scripts::KEY, &[], b"")?;
+        PublicKey::from_pem(&output.stdout).ok_or(ClientError::BadKey)
+    }
+
+    /// Makes it trust the master's key at the master's addresses.
+    pub fn trust(&self, master: &Host, key: &PublicKey) -> Result<(), ClientError> {
+        let addresses = words(&master.addresses);
+        let args: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        self.step("storing the master's key", scripts::TRUST, &args, key.pem().as_bytes())?;
+        Ok(())
+    }
+
+    /// CM-07. True when the entry was added.
+    pub fn hosts_entry(&self, master: &Host) -> Result<bool, ClientError> {
+        let addresses = words(&master.addresses);
+        let mut args = vec![master.name.as_str(), master.short()];
+        args.extend(addresses.iter().map(String::as_str));
+        let output = self.script(scripts::HOSTS, &args, b"")?;
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_string();
+        match output.status {
+            0 => Ok(said == "added"),
+            scripts::OTHER_ADDRESS => Err(ClientError::OtherAddress {
+                master: master.name.clone(),
+                there: said,
+                here: addresses.join(", "),
+            }),
+            _ => Err(ClientError::Step {
+                step: "verifying /etc/hosts",
+                why: output.last_words(),
+            }),
+        }
+    }
+
+    /// Puts a policy file into its inputs directory.
+    pub fn policy_file(&self, file: &str, content: &[u8]) -> Result<(), ClientError> {
+        self.write(&format!("{INPUTS}/{file}"), "600", content)
+    }
+
+    fn write(&self, path: &str, mode: &str, content: &[u8]) -> Result<(), ClientError> {
+        let length = content.len().to_string();
+        self.step("writing a file", scripts::WRITE, &[path, mode, &length], content)?;
+        Ok(())
+    }
+
+    /// VAR-01: whether it starts cfservd at boot.
+    pub fn configured(&self, value: &str) -> Result<(), ClientError> {
+        let output = self.step("reading its start-up file", scripts::READ, &[RC], b"")?;
+        let mut rc = RcFile::parse(format!("{}:{RC}", self.name), &output.stdout, Other::Keep)?;
+        rc.set(CONFIGURED, value)?;
+        self.write(RC, "644", &rc.to_bytes())
+    }
+
+    /// Starts cfservd there, so that cfrun works (CW-15).
+    pub fn start(&self) -> Result<(), ClientError> {
+        self.step("starting cfservd", scripts::START, &[], b"").map(drop)
+    }
+
+    /// One run of cfagent.
+    pub fn agent(&self) -> Result<(), ClientError> {
+        self.step("the first run of cfagent", scripts::AGENT, &[], b"")
+            .map(drop)
+    }
+
+    /// Ends management of this client (CC-08).
+    pub fn forget(&self, master: &Host) -> Result<(), ClientError> {
+        let addresses = words(&master.addresses);
+        let args: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        self.step("ending the service", scripts::FORGET, &args, b"")?;
+        self.configured("0")
+    }
+
+    /// Makes a second key pair beside the one in use (CC-09).
+    pub fn stage_key(&self) -> Result<PublicKey, ClientError> {
+        let output = self.step("making a new key", scripts::STAGE_KEY, &[], b"")?;
+        PublicKey::from_pem(&output.stdout).ok_or(ClientError::BadKey)
+    }
+
+    /// Forgets the second pair; what fails here harms nobody.
+    pub fn unstage_key(&self) {
+        let _ = self.script(scripts::UNSTAGE_KEY, &[], b"");
+    }
+
+    /// Takes the second pair into use.
+    pub fn switch_key(&self) -> Result<(), ClientError> {
+        self.step("taking the new key into use", scripts::SWITCH_KEY, &[], b"")
+            .map(drop)
+    }
+}
+
+fn words(addresses: &[IpAddr]) -> Vec<String> {
+    addresses.iter().map(IpAddr::to_string).collect()
+}

@@ -1,0 +1,134 @@
+//! The same step on many clients at once; who failed and why. A client that failed a step is left out of the later ones.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::diag::Exit;
+use crate::keys::PublicKey;
+
+use super::client::{Client, ClientError};
+use super::names::Host;
+use super::remote::Remote;
+
+/// How many clients are worked on at once.
+const WIDTH: usize = 16;
+
+/// A client in the making.
+pub(super) struct Member {
+    /// Who it is.
+    pub host: Host,
+    /// Its public key, once it is known.
+    pub key: Option<PublicKey>,
+    /// It was a managed client before this run.
+    pub known: bool,
+    /// What failed.
+    pub fault: Option<ClientError>,
+    /// Its first run of cfagent failed; it is managed all the same.
+    pub warning: Option<ClientError>,
+}
+
+impl Member {
+    /// A client that nothing was done with yet.
+    pub fn new(host: Host, known: bool) -> Self {
+        Member {
+            host,
+            key: None,
+            known,
+            fault: None,
+            warning: None,
+        }
+    }
+}
+
+/// Clients, and a way to reach them.
+pub(super) struct Fleet<'a> {
+    remote: &'a dyn Remote,
+    pub members: Vec<Member>,
+}
+
+impl<'a> Fleet<'a> {
+    pub fn new(remote: &'a dyn Remote, members: Vec<Member>) -> Self {
+        Fleet { remote, members }
+    }
+
+    /// Does a step on every client that has not failed yet, and keeps what it gave.
+    pub fn each<R: Send>(
+        &mut self,
+        step: impl Fn(Client<'_>, &Member) -> Result<R, ClientError> + Sync,
+        mut keep: impl FnMut(&mut Member, R),
+    ) {
+        let results: Vec<Mutex<Option<Result<R, ClientError>>>> =
+            self.members.iter().map(|_| Mutex::new(None)).collect();
+        let next = AtomicUsize::new(0);
+        let (members, remote) = (&self.members, self.remote);
+        thread::scope(|scope| {
+            for _ in 0..WIDTH.min(members.len()) {
+                scope.spawn(|| {
+                    while let Some((n, member)) = take(&next, members) {
+                        if member.fault.is_none() {
+                            let result = step(Client::new(remote, &member.host.name), member);
+                            *results[n].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+                        }
+                    }
+                });
+            }
+        });
+        for (member, result) in self.members.iter_mut().zip(results) {
+            match result.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                Some(Ok(value)) => keep(member, value),
+                Some(Err(fault)) => member.fault = Some(fault),
+                None => {}
+            }
+        }
+    }
+
+    /// As [`Fleet::each`] for steps that give nothing.
+    pub fn all(&mut self, step: impl Fn(Client<'_>, &Member) -> Result<(), ClientError> + Sync) {
+        self.each(step, |_, ()| {});
+    }
+
+    /// The clients that did not fail.
+    pub fn good(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.fault.is_none())
+    }
+
+    /// The clients that failed.
+    pub fn bad(&self) -> impl Iterator<Item = (&Member, &ClientError)> {
+        self.members
+            .iter()
+            .filter_map(|member| Some((member, member.fault.as_ref()?)))
+    }
+
+    /// One line for each client with trouble, with what to do about it.
+    pub fn report(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (member, fault) in self.bad() {
+            let name = &member.host.name;
+            lines.push(format!("The client {name} could not be configured: {fault}."));
+            lines.extend(fault.hint(name));
+        }
+        for member in self.good() {
+            if let Some(warning) = &member.warning {
+                lines.push(format!("The client {} is configured, but {warning}.", member.host.name));
+            }
+        }
+        lines
+    }
+
+    /// 0 when all went well, 4 when all trouble is that clients were not reached, otherwise 1.
+    pub fn exit(&self) -> Exit {
+        let warned = self.good().any(|member| member.warning.is_some());
+        let mut faults = self.bad().map(|(_, fault)| fault).peekable();
+        match (faults.peek().is_some(), warned) {
+            (false, false) => Exit::Done,
+            (true, false) if faults.all(|fault| matches!(fault, ClientError::Unreachable(_))) => Exit::Unreachable,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+fn take<'m>(next: &AtomicUsize, members: &'m [Member]) -> Option<(usize, &'m Member)> {
+    let n = next.fetch_add(1, Ordering::Relaxed);
+    Some((n, members.get(n)?))
+}

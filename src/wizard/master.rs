@@ -1,0 +1,297 @@
+//! Option 1: a standalone master, with clients or without (CM-01 … CM-12, MS-01 … MS-11).
+
+use std::path::PathBuf;
+
+use crate::diag::Exit;
+use crate::keys::Store;
+use crate::rcconf;
+use crate::sys::{self, Hold, Paths};
+
+use super::answers::{Action, Answers};
+use super::backup::Backups;
+use super::client::CONFIGURED;
+use super::dialog::Stop;
+use super::error::WizardError;
+use super::files::{self, Content, Made};
+use super::fleet::Fleet;
+use super::local;
+use super::menu::{Wizard, worse};
+use super::names::{Host, domain_list};
+use super::question;
+use super::site::Site;
+use super::text;
+
+impl Wizard<'_> {
+    /// The questions. `None`: the administrator decided to leave everything as it is.
+    pub(super) fn ask_master(&mut self) -> Result<Option<Answers>, WizardError> {
+        let own = self.own_name()?;
+        self.dialog.say(&format!("\n{}\n", text::configured_on(&own)))?;
+        let master = self.master(None)?;
+        let site = Site::look(self.paths)?;
+        if site.running.is_some() && !self.ask_yes(&question::STOP)? {
+            let stop = self.paths.init_d().join("cfservd");
+            self.dialog.say(&format!(
+                "Nothing was changed. Stop the service with '{} stop' and come back.",
+                stop.display()
+            ))?;
+            return Ok(None);
+        }
+        self.dialog.say(text::CLIENTS)?;
+        let mut clients = Vec::new();
+        if self.ask_yes(&question::CLIENTS)? {
+            while let Some(name) = self.ask_client(&master, &clients)? {
+                clients.push(name);
+            }
+        }
+        Ok(Some(Answers {
+            action: Action::Master,
+            policy_host: Some(master.name),
+            clients,
+        }))
+    }
+
+    /// Plan and commit. The master's files are put back when anything on the master fails; a client that fails is named
+    /// and left out.
+    pub(super) fn set_up(&mut self, answers: &Answers) -> Result<Exit, WizardError> {
+        let master = self.master(answers.policy_host.as_deref())?;
+        let site = Site::look(self.paths)?;
+        let (members, lost) = self.members(&answers.clients, &master, &site.clients)?;
+        let mut fleet = Fleet::new(self.remote, members);
+        fleet.all(|client, _| client.probe());
+
+        let hold = Hold::new().map_err(WizardError::io("cannot hold signals"))?;
+        self.note(&format!("\n{}\n\n{}\n", text::WARNING, text::STARTING));
+        let agent = self.guarded(&site, true, |wizard| wizard.commit(answers, &master, &site, &mut fleet))?;
+        hold.release();
+
+        let mut exit = worse(fleet.exit(), if lost { Exit::Failed } else { Exit::Done });
+        for line in fleet.report() {
+            self.dialog.say(&format!("\n{line}"))?;
+        }
+        if let Some(error) = agent {
+            self.dialog
+                .say(&format!("\nThe first run of cfagent on this system failed: {error}."))?;
+            exit = worse(exit, Exit::Failed);
+        }
+        self.summary(&master)?;
+        Ok(exit)
+    }
+
+    /// CM-09 … CM-11.
+    fn summary(&mut self, master: &Host) -> Result<(), WizardError> {
+        let site = Site::look(self.paths)?;
+        let manuals = self.paths.opt().join("doc/cfengine");
+        let main = site.main.display().to_string();
+        self.dialog
+            .say(&format!("\n{}", text::completed(&main, &manuals.display().to_string())))?;
+        self.dialog.pause()?;
+        self.dialog.say(&text::environment(&master.name, &site.clients))?;
+        let file = self.paths.wizard_answers().display().to_string();
+        let wizard = self.paths.opt().join("sbin/csync_wizard").display().to_string();
+        self.dialog.say(&text::answers(&file, &wizard))?;
+        Ok(())
+    }
+
+    /// Everything of option 1 that changes something. Gives what the first run of cfagent here failed with, if it did.
+    fn commit(
+        &mut self,
+        answers: &Answers,
+        master: &Host,
+        site: &Site,
+        fleet: &mut Fleet<'_>,
+    ) -> Result<Option<WizardError>, WizardError> {
+        self.exchange_keys(master, fleet)?;
+        let clients = together(&site.clients, fleet);
+        let made = self.write_policy(master, &clients)?;
+        rcconf::set_in_file(&self.paths.rc_cfservd(), CONFIGURED, "1")?;
+        self.note(text::HOSTS);
+        fleet.all(|client, _| client.hosts_entry(master).map(drop));
+        self.note(text::RUNNING);
+        local::programs(self.paths)?;
+        local::service(self.paths, "start")?;
+        roll_out(fleet, &made);
+        self.drop_failed(master, fleet)?;
+        answers
+            .store(&self.paths.wizard_answers())
+            .map_err(WizardError::io("cannot record the answers"))?;
+        Ok(local::agent(self.paths).err())
+    }
+
+    /// CM-05, CM-06, KY-01 … KY-06.
+    pub(super) fn exchange_keys(&mut self, master: &Host, fleet: &mut Fleet<'_>) -> Result<(), WizardError> {
+        self.note(text::KEYS_MADE);
+        let store = Store::at(self.paths.ppkeys());
+        let key = local::own_key(&store, &master.addresses)?;
+        fleet.each(|client, _| client.key(), |member, key| member.key = Some(key));
+        self.note(text::KEYS_SENT);
+        fleet.all(|client, _| client.trust(master, &key));
+        for member in fleet.good() {
+            if let Some(key) = &member.key {
+                local::trust(&store, &member.host.addresses, key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the five files and puts them into the master's directory and into this system's own (MS-11).
+    pub(super) fn write_policy(&mut self, master: &Host, clients: &[String]) -> Result<Vec<Made>, WizardError> {
+        let inputs = self.paths.master().join("inputs");
+        let content = Content {
+            policy_host: master.name.clone(),
+            domain: master.domain().to_string(),
+            domain_list: domain_list(
+                [master.name.as_str()]
+                    .into_iter()
+                    .chain(clients.iter().map(String::as_str)),
+            ),
+            clients: clients.to_vec(),
+        };
+        let made = files::make(&self.paths.templates(), &inputs, &content)?;
+        files::private_dir(&self.paths.master().join("master_files"))
+            .map_err(WizardError::io("cannot make the directory of the golden files"))?;
+        for made in &made {
+            if made.replaced {
+                self.note(&format!(
+                    "{} had no line to change and was made anew from its template; the old one is in the backup.",
+                    made.name
+                ));
+            }
+            put(self.paths, made.name, &made.bytes)?;
+        }
+        Ok(made)
+    }
+
+    /// Takes clients that failed out of the configuration again, unless they were in it before.
+    pub(super) fn drop_failed(&mut self, master: &Host, fleet: &Fleet<'_>) -> Result<(), WizardError> {
+        let failed: Vec<&Host> = fleet
+            .bad()
+            .filter(|(member, _)| !member.known)
+            .map(|(member, _)| &member.host)
+            .collect();
+        let store = Store::at(self.paths.ppkeys());
+        for host in &failed {
+            local::distrust(&store, &host.addresses)?;
+        }
+        let names: Vec<&str> = failed.iter().map(|host| host.name.as_str()).collect();
+        self.leave_out(master, &names)
+    }
+
+    /// Takes clients out of cfrun.hosts and their domains out of cfservd.conf, where no other client needs them.
+    pub(super) fn leave_out(&mut self, master: &Host, names: &[&str]) -> Result<(), WizardError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let inputs = self.paths.master().join("inputs");
+        let hosts = files::without_clients(&inputs, names)?;
+        put(self.paths, "cfrun.hosts", &hosts)?;
+        let clients = Site::look(self.paths)?.clients;
+        let domains = domain_list(
+            [master.name.as_str()]
+                .into_iter()
+                .chain(clients.iter().map(String::as_str)),
+        );
+        if let Some(conf) = files::with_domains(&inputs, &domains)? {
+            put(self.paths, "cfservd.conf", &conf)?;
+        }
+        Ok(())
+    }
+
+    /// Saves the files (CW-17), changes them, and puts them back when that fails.
+    pub(super) fn guarded<R>(
+        &mut self,
+        site: &Site,
+        stop: bool,
+        change: impl FnOnce(&mut Self) -> Result<R, WizardError>,
+    ) -> Result<R, WizardError> {
+        let stopped = stop && site.running.is_some();
+        if stopped {
+            local::service(self.paths, "stop")?;
+        }
+        let backups = Backups::at(self.paths.backups());
+        backups
+            .begin(&precious(self.paths))
+            .map_err(WizardError::io("cannot save the configuration files"))?;
+        if stop {
+            self.note(&text::saved_at(&backups.dir().display().to_string()));
+        }
+        let result = change(self);
+        match result {
+            Ok(value) => {
+                backups.finish().map_err(WizardError::io("cannot finish the backup"))?;
+                Ok(value)
+            }
+            Err(cause) => {
+                let cause = Box::new(cause);
+                if let Err(source) = backups.roll_back() {
+                    let dir = backups.dir().to_path_buf();
+                    return Err(WizardError::Half { cause, source, dir });
+                }
+                // As it was: running with the old files, or not running.
+                let verb = if site.running.is_some() { "restart" } else { "stop" };
+                let _ = local::service(self.paths, verb);
+                Err(WizardError::RolledBack(cause))
+            }
+        }
+    }
+
+    /// Progress: a terminal that went away must not leave the work half done.
+    pub(super) fn note(&mut self, text: &str) {
+        if let Err(Stop::Io(error)) = self.dialog.say(text) {
+            ::log::debug!("cannot tell progress: {error}");
+        }
+    }
+}
+
+/// What is saved before anything is changed.
+fn precious(paths: &Paths) -> Vec<(String, PathBuf)> {
+    let master = paths.master().join("inputs");
+    let mut list: Vec<(String, PathBuf)> = Vec::new();
+    for name in files::NAMES {
+        list.push((name.to_string(), master.join(name)));
+        list.push((format!("local_{name}"), paths.inputs().join(name)));
+    }
+    list.push(("rc.config.d_cfservd".to_string(), paths.rc_cfservd()));
+    list.push(("csync_wizard_input.txt".to_string(), paths.wizard_answers()));
+    list
+}
+
+/// Writes a policy file into the master's directory and into this system's own copy of it.
+pub(super) fn put(paths: &Paths, name: &str, bytes: &[u8]) -> Result<(), WizardError> {
+    for dir in [paths.master().join("inputs"), paths.inputs()] {
+        let path = dir.join(name);
+        std::fs::create_dir_all(&dir)
+            .and_then(|()| sys::replace(&path, bytes, files::MODE))
+            .map_err(WizardError::io(format!("cannot write {}", path.display())))?;
+    }
+    Ok(())
+}
+
+/// The clients there were and those that are being added.
+pub(super) fn together(old: &[String], fleet: &Fleet<'_>) -> Vec<String> {
+    let mut all = old.to_vec();
+    for member in fleet.good() {
+        if !all.contains(&member.host.name) {
+            all.push(member.host.name.clone());
+        }
+    }
+    all
+}
+
+/// CW-15, MK-04, MK-05: the first policy, cfservd at boot and now, one run of cfagent.
+pub(super) fn roll_out(fleet: &mut Fleet<'_>, made: &[Made]) {
+    let first: Vec<&Made> = made
+        .iter()
+        .filter(|made| ["update.conf", "cfservd.conf"].contains(&made.name))
+        .collect();
+    fleet.all(|client, _| {
+        for made in &first {
+            client.policy_file(made.name, &made.bytes)?;
+        }
+        client.configured("1")?;
+        client.start()
+    });
+    fleet.each(
+        |client, _| Ok(client.agent().err()),
+        |member, warning| member.warning = warning,
+    );
+}
