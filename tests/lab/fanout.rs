@@ -1,1 +1,198 @@
-//! csshsetup, cexec and ccp between real hosts.
+//! Fan-out tools on real hosts: real sshd, real passwords, one host dead.
+
+use crate::harness::{Lab, Ran};
+
+/// Answers every password question of ssh on a host with the password of the lab.
+const ASK: &str = "SSH_ASKPASS=/root/ask SSH_ASKPASS_REQUIRE=force";
+
+fn lab(n: usize) -> Option<Lab> {
+    let lab = Lab::up(n)?;
+    lab.write("master", "/root/ask", "#!/bin/sh\necho lab\n");
+    lab.ok("master", "chmod 755 /root/ask");
+    Some(lab)
+}
+
+/// A lab whose master can reach all the others.
+fn trusted(n: usize) -> Option<Lab> {
+    let lab = lab(n)?;
+    let last = n - 1;
+    lab.ok("master", &format!("{ASK} csshsetup --yes-host-keys 'client[1-{last}]'"));
+    Some(lab)
+}
+
+fn sorted(ran: &Ran) -> Vec<String> {
+    let mut lines: Vec<String> = ran.out.lines().map(str::to_string).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn csshsetup_pins_the_host_key_asks_for_the_password_and_the_second_time_has_nothing_to_do_fo_01() {
+    let Some(lab) = lab(2) else { return };
+    // Nobody to ask about the host key, so nothing happens, whatever the password.
+    let ran = lab.sh("master", &format!("{ASK} setsid -w csshsetup client1"));
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(
+        ran.err
+            .contains("its host key is not known here and there is no terminal"),
+        "{}",
+        ran.all()
+    );
+    assert_eq!(lab.sh("master", "test -s /root/.ssh/known_hosts").code, 1);
+
+    let key = lab.ok(
+        "client1",
+        "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub | cut -d' ' -f2",
+    );
+    let wrong = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let ran = lab.sh("master", &format!("{ASK} csshsetup --fingerprint {wrong} client1"));
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.all().contains("no host key with a given fingerprint"),
+        "{}",
+        ran.all()
+    );
+
+    let ran = lab.sh(
+        "master",
+        &format!("{ASK} csshsetup --fingerprint {} client1", key.trim()),
+    );
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert!(ran.out.ends_with("client1: set up\n"), "{}", ran.out);
+    assert_eq!(lab.ok("master", "ssh -o BatchMode=yes client1 hostname"), "client1\n");
+    assert_eq!(lab.ok("master", "stat -c %a /root/.ssh/id_ed25519"), "600\n");
+    assert_eq!(
+        lab.ok("client1", "stat -c %a /root/.ssh /root/.ssh/authorized_keys"),
+        "700\n600\n"
+    );
+
+    let ran = lab.sh("master", "csshsetup client1");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "client1: already set up\n"));
+    assert_eq!(lab.ok("client1", "wc -l </root/.ssh/authorized_keys"), "1\n");
+}
+
+#[test]
+fn csshsetup_refuses_a_changed_host_key_and_a_wrong_password() {
+    let Some(lab) = lab(3) else { return };
+    lab.write("master", "/root/wrong", "#!/bin/sh\necho no\n");
+    lab.ok("master", "chmod 755 /root/wrong");
+    lab.ok("master", &format!("{ASK} csshsetup --yes-host-keys client1"));
+    lab.ok(
+        "master",
+        "sed -i 's/^client1 ssh-ed25519.*//; s/^client1 ecdsa.*//; s/^client1 ssh-rsa.*//' /root/.ssh/known_hosts",
+    );
+    lab.ok(
+        "master",
+        "k=$(cut -d' ' -f1,2 /root/.ssh/id_ed25519.pub); echo \"client1 $k\" >>/root/.ssh/known_hosts",
+    );
+    let ran = lab.sh(
+        "master",
+        "SSH_ASKPASS=/root/wrong SSH_ASKPASS_REQUIRE=force csshsetup --yes-host-keys client1 client2",
+    );
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("client1: its host key is not the one pinned here"),
+        "{}",
+        ran.all()
+    );
+    assert!(
+        ran.err
+            .contains("client2: the key could not be installed: login refused"),
+        "{}",
+        ran.all()
+    );
+    assert_eq!(lab.sh("client2", "test -e /root/.ssh/authorized_keys").code, 1);
+}
+
+#[test]
+fn csshsetup_r_makes_every_member_reach_every_other_and_is_safe_twice_and_at_once() {
+    let Some(lab) = lab(4) else { return };
+    lab.write(
+        "master",
+        "/root/members.txt",
+        "# all\nmaster\nclient1\nclient2\nclient3\n",
+    );
+    let ran = lab.sh(
+        "master",
+        &format!("{ASK} csshsetup --yes-host-keys -r -f /root/members.txt"),
+    );
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    for host in ["master", "client1", "client2", "client3"] {
+        assert!(
+            ran.out.contains(&format!("{host}: reaches all 4 hosts\n")),
+            "{}",
+            ran.all()
+        );
+        for other in ["master", "client1", "client2", "client3"] {
+            let line = format!("ssh -o BatchMode=yes -o StrictHostKeyChecking=yes {other} hostname");
+            assert_eq!(lab.ok(host, &line), format!("{other}\n"));
+        }
+    }
+    let state = "sort /root/.ssh/authorized_keys; sort /root/.ssh/known_hosts | uniq -d; stat -c %a /root/.ssh/*";
+    let before = lab.ok("client2", state);
+    let both = "csshsetup -r -f /root/members.txt & csshsetup -r -f /root/members.txt; wait $!";
+    lab.ok("master", both);
+    assert_eq!(lab.ok("client2", state), before);
+
+    lab.kill("client3");
+    let ran = lab.sh("master", "csshsetup -t 2 -r -f /root/members.txt");
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("csshsetup: client3: "), "{}", ran.all());
+    assert!(ran.out.contains("client2: reaches all 3 hosts\n"), "{}", ran.all());
+}
+
+#[test]
+fn cexec_serves_the_living_and_names_the_dead_fo_03() {
+    let Some(lab) = trusted(5) else { return };
+    lab.kill("client4");
+    let ran = lab.sh("master", "cexec -t 6 -w 'client[1-4]' hostname");
+    assert_eq!(
+        sorted(&ran),
+        ["client1: client1", "client2: client2", "client3: client3"],
+        "{}",
+        ran.all()
+    );
+    assert!(ran.err.starts_with("cexec: client4: "), "{}", ran.err);
+    assert_eq!(ran.code, 4);
+    let ran = lab.sh("master", "cexec -w 'client[1-3]' 'h=$(hostname); exit ${h#client}'");
+    assert_eq!(ran.code, 3);
+    let ran = lab.sh("master", "cexec -w client1 'exit 255'");
+    assert_eq!((ran.code, ran.err.as_str()), (255, "cexec: client1: exit status 255\n"));
+    lab.ok("master", "printf 'client1\\nclient2 # two\\n' >/root/hosts");
+    let ran = lab.sh(
+        "master",
+        "CFANOUT_HOSTS=/root/hosts cexec -b uptime -p >/dev/null; CFANOUT_HOSTS=/root/hosts cexec echo hi",
+    );
+    assert_eq!(sorted(&ran), ["client1: hi", "client2: hi"]);
+}
+
+#[test]
+fn no_process_stays_behind_after_a_time_out_a_control_c_or_a_kill() {
+    let Some(lab) = trusted(3) else { return };
+    let left = || -> String {
+        ["client1", "client2"]
+            .map(|host| lab.sh(host, "pgrep -f ^sleep.100[01]$").out)
+            .concat()
+    };
+    let gone = |what: &str| {
+        for _ in 0..100 {
+            if left().is_empty() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("after {what}: {}", left());
+    };
+    let ran = lab.sh("master", "cexec -u 1 -w 'client[1-2]' 'sleep 1000 & sleep 1001'");
+    assert_eq!(ran.code, 124, "{}", ran.all());
+    gone("a time-out");
+    for signal in ["INT", "KILL"] {
+        let mut child = lab.spawn("master", "exec cexec -w 'client[1-2]' 'sleep 1000 | sleep 1001'");
+        lab.wait("client1", "pgrep -f ^sleep.100[01]$");
+        lab.wait("client2", "pgrep -f ^sleep.100[01]$");
+        lab.ok("master", &format!("pkill -{signal} -x cexec"));
+        child.wait().unwrap();
+        gone(signal);
+        assert_eq!(lab.sh("master", "pgrep -x ssh").out, "", "ssh left after {signal}");
+    }
+}
