@@ -8,6 +8,9 @@ use super::lexer::{Cursor, Quoted, is_blank, is_quote};
 /// A call may have at most so many arguments.
 pub(super) const MOST_ARGS: usize = 8;
 
+/// The longest text between the brackets of a call.
+const LONGEST: usize = 16 << 10;
+
 /// Reads the call at the cursor, if there is one. `Err` names the missing bracket; the cursor is then behind the name.
 pub(super) fn read(cursor: &mut Cursor) -> Option<Result<Call, String>> {
     let (name, negated, len) = cursor.call_name()?;
@@ -34,7 +37,7 @@ pub(super) fn read(cursor: &mut Cursor) -> Option<Result<Call, String>> {
 
 /// The length of the text between the brackets; the cursor stands behind the opening one.
 fn inside_len(cursor: &Cursor) -> Option<usize> {
-    let text = cursor.rest();
+    let text = &cursor.rest()[..cursor.rest().len().min(LONGEST)];
     let lead = leading_quoted(text);
     let line_end = text[lead..].find_byte(b'\n').map_or(text.len(), |at| lead + at);
     let mut depth = 0usize;

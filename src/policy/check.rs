@@ -3,7 +3,7 @@
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::{Attr, Body, Context, PolicyError, Pos, Rule, Section};
+use super::{Attr, Body, Context, PolicyError, Pos, Program, Rule, Section};
 
 /// The errors of a rule.
 pub(super) fn rule(rule: &Rule, context: &Context, report: &mut dyn FnMut(Pos, String, Option<&str>)) {
@@ -329,6 +329,40 @@ pub(super) fn undefined(context: &Context, text: &[u8]) -> Option<String> {
             "site" | "faculty" => "faculty/site undefined variable".to_string(),
             name => format!("{name} undefined variable"),
         })
+}
+
+/// Rules that use a variable that must be set and is not, once all files are read (an import may have set it).
+pub(super) fn undefined_in_rules(program: &Program) -> Vec<PolicyError> {
+    let context = &program.context;
+    if MUST_BE_SET.iter().all(|name| context.is_set(name)) {
+        return Vec::new();
+    }
+    let mut errors = Vec::new();
+    for rule in program.rules.iter().filter(|rule| context.could_hold(&rule.class)) {
+        let mut look = |text: &[u8], pos: &Pos| {
+            if let Some(message) = undefined(context, text) {
+                errors.push(PolicyError {
+                    pos: pos.clone(),
+                    message,
+                    hint: Some("it is set in control:".into()),
+                    excerpt: None,
+                });
+            }
+        };
+        look(&rule.promiser, &rule.pos);
+        for attr in &rule.attrs.0 {
+            look(&attr.value, &attr.pos);
+        }
+        match &rule.body {
+            Body::Link { to, .. } | Body::Restart(to) => look(to, &rule.pos),
+            Body::Edit(commands) => commands.iter().for_each(|command| look(&command.arg, &command.pos)),
+            _ => {}
+        }
+        if errors.len() > 100 {
+            break;
+        }
+    }
+    errors
 }
 
 /// An error for a rule's list of errors.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bstr::{BStr, BString, ByteSlice};
 
 use super::class::canonify;
-use super::{ClassExpr, names};
+use super::{ClassExpr, World, names};
 
 /// A place for variables of the policy's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Context {
     /// The words of control variables, with the predicate they are bound to.
     lists: HashMap<&'static str, Vec<(ClassExpr, BString)>>,
     env: Arc<HashMap<BString, BString>>,
+    /// Names the environment was asked for in vain.
+    not_in_env: HashSet<BString>,
 }
 
 impl Context {
@@ -129,6 +131,21 @@ impl Context {
     /// The environment that unknown names fall back to.
     pub fn set_env(&mut self, env: HashMap<BString, BString>) {
         self.env = Arc::new(env);
+    }
+
+    /// Asks the environment for a name, once.
+    pub(super) fn learn_env(&mut self, name: &BStr, world: &dyn World) {
+        if self.env.contains_key(name) || self.not_in_env.contains(name) {
+            return;
+        }
+        match world.env(name) {
+            Some(value) => {
+                Arc::make_mut(&mut self.env).insert(name.into(), value);
+            }
+            None => {
+                self.not_in_env.insert(name.into());
+            }
+        }
     }
 
     /// Sets a variable as it is; the name may carry a context (`global.x`), otherwise the current one is meant. Names of

@@ -21,6 +21,8 @@ pub(super) struct Evaluation<'a> {
     foreign: bool,
     pub errors: Vec<PolicyError>,
     pub imports: Vec<Import>,
+    /// Rules whose class cannot become true as far as is known: 2.2.10 drops them, we keep them (quirk Q4).
+    pub unlikely: usize,
 }
 
 impl<'a> Evaluation<'a> {
@@ -40,6 +42,7 @@ impl<'a> Evaluation<'a> {
             foreign: false,
             errors: Vec::new(),
             imports: Vec::new(),
+            unlikely: 0,
         }
     }
 
@@ -217,7 +220,7 @@ impl<'a> Evaluation<'a> {
                 self.warn(pos, "ChecksumDatabase variable is deprecated: it has no effect");
             }
             Some(own) if names::is_list(own) => self.extend_list(own, values),
-            _ => self.assign(own, name, values, pos),
+            _ => self.assign(own, name, values),
         }
     }
 
@@ -277,20 +280,12 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Assigns each word in turn; the last stays.
-    fn assign(&mut self, own: Option<&'static str>, name: &BString, values: Vec<Value>, pos: Pos) {
-        let mut assigned = false;
+    fn assign(&mut self, own: Option<&'static str>, name: &BString, values: Vec<Value>) {
         for value in values {
             let (text, pos) = match value {
                 Value::Call(call) => match self.value_of(&call, name) {
                     Some(Some(text)) => (text, call.pos),
-                    Some(None) => {
-                        assigned = true;
-                        continue;
-                    }
-                    None => {
-                        assigned = true;
-                        continue;
-                    }
+                    _ => continue,
                 },
                 Value::Text(text, pos) => match text.strip_prefix(b"exec /") {
                     Some(_) => {
@@ -318,11 +313,6 @@ impl<'a> Evaluation<'a> {
             };
             self.redefinition(own, name, &text, &pos);
             self.store(own, name, text, pos);
-            assigned = true;
-        }
-        if !assigned && own.is_none() {
-            self.redefinition(own, name, &BString::default(), &pos);
-            self.program.context.set(name, "");
         }
     }
 
@@ -415,6 +405,18 @@ impl<'a> Evaluation<'a> {
         });
         if self.errors.len() > before {
             return;
+        }
+        if check::iterates(rule.section) && self.program.context.splits_itself(rule.promiser.as_ref()) {
+            let separator = char::from(self.program.context.split());
+            let text = format!("the text holds the list separator '{separator}' and is taken apart there");
+            let mut warning = self.source.error_at(rule.pos.clone(), text);
+            warning.hint = Some(format!(
+                "write \\{separator} for the character, or choose another Split"
+            ));
+            self.program.warnings.push(warning);
+        }
+        if !self.program.context.could_hold(&rule.class) {
+            self.unlikely += 1;
         }
         if let (Section::Strategies, Body::Pairs(pairs)) = (rule.section, &rule.body) {
             if self.program.context.holds(&rule.class) {

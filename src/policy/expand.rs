@@ -201,6 +201,15 @@ impl Context {
         pairs
     }
 
+    /// Whether the text itself, not a variable in it, holds the list separator.
+    pub(super) fn splits_itself(&self, text: &BStr) -> bool {
+        text.contains(&self.split())
+            && self
+                .fragments(text)
+                .iter()
+                .any(|fragment| fragment.key.is_none() && fragment.choices.len() > 1)
+    }
+
     /// Whether a text makes more combinations than may be.
     pub(super) fn too_many(&self, text: &BStr) -> bool {
         text.contains(&b'$') && count(&self.fragments(text)).is_none_or(|count| count > MOST_PRODUCTS)
@@ -241,7 +250,9 @@ impl Context {
         let nested: Vec<BString> = match inner.contains(&b'$') && budget.steps > 0 {
             true => {
                 budget.steps = budget.steps.saturating_sub(1);
-                let name = self.expand(inner.as_bstr());
+                let mut name = Vec::new();
+                self.expand_into(inner, Mode::Use, 1, budget, &mut name);
+                let name = BString::from(name);
                 match is_name(&name) && !name.contains(&separator) {
                     true => vec![name],
                     false => product(&[Fragment::split(&name, separator)], 1000),

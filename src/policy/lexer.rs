@@ -6,6 +6,9 @@ use bstr::{BString, ByteSlice};
 use super::class::is_class_byte;
 use super::source::Source;
 
+/// How far the closing quote of an option's value may be.
+const LONGEST_VALUE: usize = 4096;
+
 /// A cursor.
 pub(super) struct Cursor<'a> {
     pub source: &'a Source,
@@ -100,9 +103,8 @@ impl<'a> Cursor<'a> {
 
     /// Whether the cursor is the first thing on its line.
     pub fn first_on_line(&self) -> bool {
-        let before = &self.bytes()[..self.at];
-        let start = before.rfind_byte(b'\n').map_or(0, |at| at + 1);
-        before[start..].iter().all(|byte| is_blank(*byte))
+        let start = self.source.line_start(self.at);
+        self.bytes()[start..self.at].iter().all(|byte| is_blank(*byte))
     }
 
     /// A class predicate at the cursor.
@@ -142,7 +144,8 @@ impl<'a> Cursor<'a> {
     pub fn option_value(&mut self) -> BString {
         let run = self.run();
         if run.first().is_some_and(|byte| *byte == b'"' || *byte == b'\'') {
-            let line = &self.rest()[..self.rest().find_byte(b'\n').unwrap_or(self.rest().len())];
+            let near = &self.rest()[..self.rest().len().min(LONGEST_VALUE)];
+            let line = &near[..near.find_byte(b'\n').unwrap_or(near.len())];
             if let Some(len) = line[1..].find_byte(run[0]) {
                 if line.get(len + 2).is_none_or(|byte| is_blank(*byte)) {
                     self.at += len + 2;
@@ -206,7 +209,7 @@ impl<'a> Cursor<'a> {
             _ => return 0,
         };
         let mut depth = 0usize;
-        for (at, &byte) in bytes.iter().enumerate().skip(1).take(4096) {
+        for (at, &byte) in bytes.iter().enumerate().skip(1).take(1024) {
             if byte == open {
                 depth += 1;
             } else if byte == close {

@@ -21,7 +21,6 @@ const MOST_ERRORS: usize = 200;
 pub(super) struct Parsed {
     pub stmts: Vec<Stmt>,
     pub errors: Vec<PolicyError>,
-    pub warnings: Vec<PolicyError>,
 }
 
 /// Parses one file.
@@ -39,7 +38,6 @@ pub(super) fn parse(source: &Source, cache: &mut ClassCache) -> Parsed {
         out: Parsed {
             stmts: Vec::new(),
             errors: Vec::new(),
-            warnings: Vec::new(),
         },
     };
     parser.file();

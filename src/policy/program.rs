@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bstr::{BStr, BString, ByteSlice};
 
+use super::check;
 use super::context::Scope;
 use super::evaluate::Evaluation;
 use super::parse::{ClassCache, parse};
@@ -17,7 +18,9 @@ use super::{ClassExpr, Context, PolicyError, Pos, Rule, Section, World};
 /// Files one program may be made of.
 const MOST_FILES: usize = 10_000;
 /// The largest policy file.
-const LARGEST: usize = 256 << 20;
+const LARGEST: usize = 32 << 20;
+/// All files of a program together.
+const LARGEST_SUM: usize = 512 << 20;
 /// More errors than this are not told.
 const MOST_ERRORS: usize = 1_000;
 
@@ -92,6 +95,7 @@ pub fn load(
         Phase::Update => Scope::Update,
         Phase::Main | Phase::Server => Scope::Main,
     });
+    context.clear_list("actionsequence");
     let mut program = Program {
         context,
         ..Program::default()
@@ -99,6 +103,8 @@ pub fn load(
     let mut errors = Vec::new();
     let mut cache = ClassCache::new();
     let mut seen: HashSet<PathBuf> = HashSet::new();
+    let mut sum = 0usize;
+    let mut unlikely = 0;
     let mut queue: VecDeque<Import> = VecDeque::new();
     let mut next: Option<Import> = None;
     loop {
@@ -108,17 +114,21 @@ pub fn load(
         };
         match world.read_policy(name.as_ref()) {
             Ok((path, bytes)) => {
-                if let Some(too_big) = (bytes.len() > LARGEST).then(|| told(&name, "the file is larger than 256 MiB")) {
-                    errors.push(too_big);
-                } else if seen.insert(path.clone()) {
+                sum = sum.saturating_add(bytes.len());
+                if bytes.len() > LARGEST || sum > LARGEST_SUM {
+                    errors.push(told(&name, "the policy is too large (32 MiB a file, 512 MiB in all)"));
+                    break;
+                }
+                if seen.insert(path.clone()) {
                     let source = Source::new(Arc::from(path.to_string_lossy().as_ref()), bytes);
                     program.files.push(path);
                     let parsed = parse(&source, &mut cache);
                     errors.extend(parsed.errors);
-                    program.warnings.extend(parsed.warnings);
+                    learn_env(&source.bytes, &mut program.context, world);
                     let mut evaluation = Evaluation::new(&source, phase, options, &mut program, world);
                     evaluation.run(parsed.stmts);
                     errors.append(&mut evaluation.errors);
+                    unlikely += evaluation.unlikely;
                     queue.extend(evaluation.imports);
                 }
             }
@@ -149,6 +159,12 @@ pub fn load(
             break;
         }
     }
+    errors.extend(check::undefined_in_rules(&program));
+    if unlikely > 0 {
+        world.verbose(&format!(
+            "{unlikely} rules are kept though nothing known so far makes their class true"
+        ));
+    }
     if !errors.is_empty() {
         sort(&mut errors, &program.files);
         errors.truncate(MOST_ERRORS);
@@ -156,6 +172,25 @@ pub fn load(
     }
     program.rules.shrink_to_fit();
     Ok(program)
+}
+
+/// Takes over the environment variables that a file names, for references the policy does not set (cfengine2.md 10).
+fn learn_env(bytes: &[u8], context: &mut Context, world: &dyn World) {
+    for at in bytes.find_iter(b"$") {
+        let rest = &bytes[at + 1..];
+        if !matches!(rest.first(), Some(b'(' | b'{')) {
+            continue;
+        }
+        let name = &rest[1..];
+        let len = name
+            .iter()
+            .take(256)
+            .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
+            .count();
+        if len > 0 && matches!(name.get(len), Some(b')' | b'}')) {
+            context.learn_env(name[..len].as_bstr(), world);
+        }
+    }
 }
 
 /// Errors in the order of the files, then of the text.

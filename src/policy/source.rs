@@ -71,33 +71,66 @@ pub(super) struct Source {
     /// The content.
     pub bytes: Vec<u8>,
     lines: Vec<u32>,
+    /// `#line N "file"` (output of a preprocessor): from which line on, counted from 0, what is said to come.
+    marks: Vec<(u32, u32, Arc<str>)>,
 }
 
 impl Source {
     pub fn new(name: Arc<str>, bytes: Vec<u8>) -> Self {
         let mut lines = vec![0u32];
         lines.extend(bytes.find_iter(b"\n").map(|at| at as u32 + 1));
-        Source { name, bytes, lines }
+        let mut marks = Vec::new();
+        for at in bytes.find_iter(b"#line ") {
+            let line = lines.partition_point(|start| *start as usize <= at) - 1;
+            if lines[line] as usize == at {
+                let text = bytes[at + 6..].lines().next().unwrap_or_default();
+                marks.extend(mark(text, &name).map(|(number, file)| (line as u32 + 1, number, file)));
+            }
+        }
+        Source {
+            name,
+            bytes,
+            lines,
+            marks,
+        }
     }
 
+    /// The line (from 0) an offset stands in.
     fn line_of(&self, at: usize) -> usize {
         self.lines.partition_point(|start| *start as usize <= at).max(1) - 1
+    }
+
+    /// Where the line of an offset begins.
+    pub fn line_start(&self, at: usize) -> usize {
+        self.lines[self.line_of(at)] as usize
     }
 
     /// The position of a byte offset.
     pub fn pos(&self, at: usize) -> Pos {
         let line = self.line_of(at);
-        Pos {
-            file: Arc::clone(&self.name),
-            line: line as u32 + 1,
-            col: (at - self.lines[line] as usize) as u32 + 1,
+        let col = (at - self.lines[line] as usize) as u32 + 1;
+        let line = line as u32;
+        match self.marks.iter().rev().find(|(from, ..)| *from <= line) {
+            None => Pos {
+                file: Arc::clone(&self.name),
+                line: line + 1,
+                col,
+            },
+            Some((from, number, file)) => Pos {
+                file: Arc::clone(file),
+                line: number.saturating_add(line - from),
+                col,
+            },
         }
     }
 
-    /// The text of a line (numbered from 1), cut at 200 bytes.
-    pub fn line(&self, number: u32) -> BString {
-        let index = (number as usize).clamp(1, self.lines.len()) - 1;
-        let start = self.lines[index] as usize;
+    /// The text of the line of a position, cut at 200 bytes.
+    fn line(&self, pos: &Pos) -> BString {
+        let marked = self.marks.iter().rev().find_map(|(from, number, file)| {
+            (*file == pos.file && *number <= pos.line).then(|| from + (pos.line - number))
+        });
+        let index = marked.map_or(pos.line as usize, |line| line as usize + 1);
+        let start = self.lines[index.clamp(1, self.lines.len()) - 1] as usize;
         let rest = &self.bytes[start..];
         let end = rest.find_byte(b'\n').unwrap_or(rest.len()).min(200);
         rest[..end].trim_end_with(|c| c == '\r').into()
@@ -106,11 +139,22 @@ impl Source {
     /// An error at a position of this file.
     pub fn error_at(&self, pos: Pos, message: impl Into<String>) -> PolicyError {
         PolicyError {
-            excerpt: Some(self.line(pos.line)),
+            excerpt: Some(self.line(&pos)),
             pos,
             message: message.into(),
             hint: None,
         }
+    }
+}
+
+/// `N "file"` of a `#line`; without a file the name stays.
+fn mark(text: &[u8], name: &Arc<str>) -> Option<(u32, Arc<str>)> {
+    let (number, file) = text.trim().split_once_str(" ").unwrap_or((text.trim(), b""));
+    let file = file.trim().trim_with(|c| c == '"').to_str_lossy();
+    let number = number.to_str().ok()?.parse().ok()?;
+    match file.is_empty() {
+        true => Some((number, Arc::clone(name))),
+        false => Some((number, Arc::from(file.as_ref()))),
     }
 }
 
