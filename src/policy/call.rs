@@ -42,8 +42,17 @@ fn inside_len(cursor: &Cursor) -> Option<usize> {
     let line_end = text[lead..].find_byte(b'\n').map_or(text.len(), |at| lead + at);
     let mut depth = 0usize;
     let mut first = None;
+    let mut fresh = false;
     let mut at = lead;
     while at < text.len() {
+        // A quoted argument in the middle, brackets in it included.
+        if fresh && !is_blank(text[at]) {
+            fresh = false;
+            if let Some(end) = quoted_argument(text, at) {
+                at = end;
+                continue;
+            }
+        }
         let reference = Cursor::reference_len(&text[at..]);
         if reference > 0 {
             at += reference;
@@ -51,6 +60,7 @@ fn inside_len(cursor: &Cursor) -> Option<usize> {
         }
         match text[at] {
             b'\\' => at += 1,
+            b',' if depth == 0 => fresh = true,
             b'(' => depth += 1,
             b')' => {
                 first.get_or_insert(at);
@@ -85,6 +95,13 @@ fn leading_quoted(text: &[u8]) -> usize {
             _ => return at,
         }
     }
+}
+
+/// The offset behind a quoted argument: a quoted string that a comma or the closing bracket follows.
+fn quoted_argument(text: &[u8], start: usize) -> Option<usize> {
+    let end = quoted_end(text, start)?;
+    let after = text[end..].iter().find(|byte| !is_blank(**byte))?;
+    matches!(after, b',' | b')').then_some(end)
 }
 
 /// The offset behind the quoted string that starts at an offset.

@@ -20,23 +20,19 @@ pub(super) fn rule(rule: &Rule, context: &Context, report: &mut dyn FnMut(Pos, S
     }
     let missing = |name: &str| rule.attrs.get(name).is_none();
     match rule.section {
-        Section::Tidy => {
-            if missing("age") {
-                report(
-                    rule.pos.clone(),
-                    "Must specify an age for tidy actions".into(),
-                    Some("age=DAYS; 0 means any age"),
-                );
-            }
+        Section::Tidy if missing("age") => {
+            report(
+                rule.pos.clone(),
+                "Must specify an age for tidy actions".into(),
+                Some("age=DAYS; 0 means any age"),
+            );
         }
-        Section::Copy => {
-            if missing("destination") {
-                report(
-                    rule.pos.clone(),
-                    "a copy needs a destination".into(),
-                    Some("dest=/absolute/name"),
-                );
-            }
+        Section::Copy if missing("destination") => {
+            report(
+                rule.pos.clone(),
+                "a copy needs a destination".into(),
+                Some("dest=/absolute/name"),
+            );
         }
         Section::ShellCommands => {
             let relative = known(context, rule.promiser.as_ref()).is_some_and(|text| !text.starts_with(b"/"));

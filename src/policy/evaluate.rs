@@ -418,22 +418,22 @@ impl<'a> Evaluation<'a> {
         if !self.program.context.could_hold(&rule.class) {
             self.unlikely += 1;
         }
-        if let (Section::Strategies, Body::Pairs(pairs)) = (rule.section, &rule.body) {
-            if self.program.context.holds(&rule.class) {
-                let weights: Vec<u64> = pairs
-                    .iter()
-                    .filter_map(|(_, weight, _)| check::weight_of(weight))
-                    .collect();
-                let total = weights.iter().sum();
-                if total > 0 {
-                    let mut drawn = self.world.random(0, total);
-                    for ((class, _, _), weight) in pairs.iter().zip(weights) {
-                        if drawn < weight {
-                            self.program.context.define(class);
-                            break;
-                        }
-                        drawn -= weight;
+        if let (Section::Strategies, Body::Pairs(pairs)) = (rule.section, &rule.body)
+            && self.program.context.holds(&rule.class)
+        {
+            let weights: Vec<u64> = pairs
+                .iter()
+                .filter_map(|(_, weight, _)| check::weight_of(weight))
+                .collect();
+            let total = weights.iter().sum();
+            if total > 0 {
+                let mut drawn = self.world.random(0, total);
+                for ((class, _, _), weight) in pairs.iter().zip(weights) {
+                    if drawn < weight {
+                        self.program.context.define(class);
+                        break;
                     }
+                    drawn -= weight;
                 }
             }
         }

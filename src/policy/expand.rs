@@ -18,6 +18,8 @@ const LONGEST: usize = 4 << 20;
 /// Texts one text may iterate to.
 pub const MOST_PRODUCTS: usize = 100_000;
 
+/// Names that the lists inside of one name may make.
+const MOST_NAMES: usize = 1_000;
 /// Bytes of all of them together.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -217,11 +219,16 @@ impl Context {
 
     /// Cuts a text at its references and splits each fragment on its own.
     fn fragments(&self, text: &BStr) -> Vec<Fragment> {
-        let separator = self.split();
+        self.cut(text, self.split(), true, 0, &mut Budget::default())
+    }
+
+    fn cut(&self, text: &[u8], separator: u8, literals: bool, depth: usize, budget: &mut Budget) -> Vec<Fragment> {
+        let literal = |text: &[u8]| match literals {
+            true => Fragment::split(text, separator),
+            false => Fragment::one(text.into()),
+        };
         let mut fragments = Vec::new();
-        let mut rest: &[u8] = text;
-        let mut budget = Budget::default();
-        let mut start = 0;
+        let mut rest = text;
         let mut from = 0;
         while let Some(at) = rest[from..].find_byte(b'$').map(|at| at + from) {
             let len = Cursor::reference_len(&rest[at..]);
@@ -229,38 +236,28 @@ impl Context {
                 from = at + 1;
                 continue;
             }
-            if at > start {
-                fragments.push(Fragment::split(&rest[start..at], separator));
+            if at > 0 {
+                fragments.push(literal(&rest[..at]));
             }
-            fragments.push(self.fragment(&rest[at..at + len], separator, &mut budget));
+            fragments.push(self.fragment(&rest[at..at + len], separator, depth, budget));
             rest = &rest[at + len..];
-            start = 0;
             from = 0;
         }
         if !rest.is_empty() || fragments.is_empty() {
-            fragments.push(Fragment::split(rest, separator));
+            fragments.push(literal(rest));
         }
         fragments
     }
 
     /// The fragment of one reference; lists inside its name (`$(a[$(keys)])`) give several names.
-    fn fragment(&self, written: &[u8], separator: u8, budget: &mut Budget) -> Fragment {
+    fn fragment(&self, written: &[u8], separator: u8, depth: usize, budget: &mut Budget) -> Fragment {
         let inner = &written[2..written.len() - 1];
-        let mut choices = Vec::new();
-        let nested: Vec<BString> = match inner.contains(&b'$') && budget.steps > 0 {
-            true => {
-                budget.steps = budget.steps.saturating_sub(1);
-                let mut name = Vec::new();
-                self.expand_into(inner, Mode::Use, 1, budget, &mut name);
-                let name = BString::from(name);
-                match is_name(&name) && !name.contains(&separator) {
-                    true => vec![name],
-                    false => product(&[Fragment::split(&name, separator)], 1000),
-                }
-            }
+        let names = match inner.contains(&b'$') && depth < DEEPEST && budget.steps > 0 {
+            true => product(&self.cut(inner, separator, false, depth + 1, budget), MOST_NAMES),
             false => vec![inner.into()],
         };
-        for name in &nested {
+        let mut choices = Vec::new();
+        for name in &names {
             let mut reference = written[..2].to_vec();
             reference.extend_from_slice(name);
             reference.push(written[written.len() - 1]);

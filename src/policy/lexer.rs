@@ -146,11 +146,11 @@ impl<'a> Cursor<'a> {
         if run.first().is_some_and(|byte| *byte == b'"' || *byte == b'\'') {
             let near = &self.rest()[..self.rest().len().min(LONGEST_VALUE)];
             let line = &near[..near.find_byte(b'\n').unwrap_or(near.len())];
-            if let Some(len) = line[1..].find_byte(run[0]) {
-                if line.get(len + 2).is_none_or(|byte| is_blank(*byte)) {
-                    self.at += len + 2;
-                    return line[1..=len].into();
-                }
+            if let Some(len) = line[1..].find_byte(run[0])
+                && line.get(len + 2).is_none_or(|byte| is_blank(*byte))
+            {
+                self.at += len + 2;
+                return line[1..=len].into();
             }
         }
         self.at += run.len();

@@ -69,6 +69,16 @@ impl<'a> Parser<'a> {
         self.cursor.source.pos(self.cursor.at)
     }
 
+    /// Whether enough errors were told.
+    pub fn full(&self) -> bool {
+        self.out.errors.len() >= MOST_ERRORS
+    }
+
+    /// Whether no error was told about this line yet: one is enough for words that follow each other.
+    pub fn fresh_line(&self, pos: &Pos) -> bool {
+        self.out.errors.last().is_none_or(|error| error.pos.line != pos.line)
+    }
+
     pub fn error(&mut self, pos: Pos, message: impl Into<String>, hint: Option<String>) {
         let error = self.cursor.source.error_at(pos, message).with_hint(hint);
         self.push(error);
@@ -199,10 +209,10 @@ impl<'a> Parser<'a> {
     /// Hands the current rule over.
     pub fn flush(&mut self) {
         let late = std::mem::take(&mut self.late);
-        if let Some(rule) = self.rule.take() {
-            if self.class_valid {
-                self.out.stmts.push(Stmt::Rule(rule, late));
-            }
+        if let Some(rule) = self.rule.take()
+            && self.class_valid
+        {
+            self.out.stmts.push(Stmt::Rule(rule, late));
         }
     }
 
@@ -238,6 +248,9 @@ impl<'a> Parser<'a> {
         let pos = self.pos();
         self.cursor.at += name.len() + 1;
         let value = self.cursor.option_value();
+        if self.full() {
+            return None;
+        }
         if value.is_empty() {
             let text = format!("{} attribute '{}=' with no value", section.name(), name.as_bstr());
             self.error(pos, text, Some("no blank may follow the '='".into()));
@@ -378,7 +391,7 @@ impl<'a> Parser<'a> {
                 let word = self.cursor.run();
                 self.cursor.at += word.len();
                 self.flush();
-                if !self.muted {
+                if self.fresh_line(&pos) {
                     let text = format!("Unknown command or name out of context: {}", word.as_bstr());
                     let hint = match section {
                         Section::Alerts => "an alert is a quoted message or a function call",
@@ -410,7 +423,7 @@ impl<'a> Parser<'a> {
             b"+>!" => (true, true),
             _ => {
                 self.flush();
-                if !self.muted {
+                if self.fresh_line(&pos) {
                     let text = format!("syntax error: '{from}' is not followed by '->' or '+>'");
                     self.error(pos, text, Some("a link is written FROM -> TO".into()));
                 }
@@ -447,13 +460,13 @@ impl<'a> Parser<'a> {
 
     /// `host:/source /mount/point`, then options; the old form `ro` or `rw` as a word.
     fn misc_mount(&mut self, text: BString, quoted: bool, pos: Pos) {
-        if let Some(rule) = &mut self.rule {
-            if let Body::Members(words) = &mut rule.body {
-                let room = words.is_empty() || (words.len() == 1 && !text.contains(&b'/'));
-                if room {
-                    words.push((text, pos));
-                    return;
-                }
+        if let Some(rule) = &mut self.rule
+            && let Body::Members(words) = &mut rule.body
+        {
+            let room = words.is_empty() || (words.len() == 1 && !text.contains(&b'/'));
+            if room {
+                words.push((text, pos));
+                return;
             }
         }
         self.begin(text, quoted, Body::Members(Vec::new()), pos);

@@ -66,10 +66,9 @@ impl<'a> Parser<'a> {
             format!("syntax error: '{word}' is no assignment")
         };
         let hint = Some("variables and classes are set by 'name = ( value )'".into());
-        if !self.muted {
+        if self.fresh_line(&pos) {
             self.error(pos, message, hint);
         }
-        self.muted = true;
         if !word.ends_with(b":") {
             self.cursor.skip_line();
         }
@@ -117,10 +116,11 @@ impl<'a> Parser<'a> {
 
     /// Whether a section, a predicate or the next assignment begins here: then the closing bracket was forgotten.
     fn next_statement(&mut self) -> bool {
-        if let Some(word) = self.cursor.keyword() {
-            if Section::from_keyword(word).is_some() && self.cursor.first_on_line() {
-                return true;
-            }
+        if let Some(word) = self.cursor.keyword()
+            && Section::from_keyword(word).is_some()
+            && self.cursor.first_on_line()
+        {
+            return true;
         }
         if !self.cursor.first_on_line() {
             return false;
@@ -151,7 +151,7 @@ impl<'a> Parser<'a> {
             if run.ends_with(b":") {
                 let text = format!("There seems to be an action or class syntax error: {}", run.as_bstr());
                 self.error(open, text, None);
-            } else if !self.muted {
+            } else if self.fresh_line(&open) {
                 let text = format!("syntax error: '{}' stands outside of braces", run.as_bstr());
                 let hint = format!("{}: holds {{ … }} groups", section.name());
                 self.error(open, text, Some(hint));
@@ -279,7 +279,8 @@ impl<'a> Parser<'a> {
                     if self.cursor.peek().is_some_and(is_quote) {
                         let _ = self.quoted();
                     }
-                    self.edit_error(pos, format!("Unknown edit action \"{word}\""), edit::hint(&word));
+                    let hint = if self.late.len() < 100 { edit::hint(&word) } else { None };
+                    self.edit_error(pos, format!("Unknown edit action \"{word}\""), hint);
                 }
             }
         }

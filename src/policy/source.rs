@@ -47,15 +47,13 @@ impl std::error::Error for PolicyError {}
 /// on lines of their own. No newline at the end.
 pub fn format_error(error: &PolicyError, excerpt: bool) -> String {
     let mut text = error.to_string();
-    if excerpt {
-        if let Some(line) = &error.excerpt {
-            let gutter = error.pos.line.to_string();
-            let shown: String = line.to_str_lossy().replace('\t', " ");
-            let before = error.pos.col.saturating_sub(1) as usize;
-            let indent = line[..before.min(line.len())].to_str_lossy().chars().count();
-            text.push_str(&format!("\n {gutter} | {shown}"));
-            text.push_str(&format!("\n {} | {}^", " ".repeat(gutter.len()), " ".repeat(indent)));
-        }
+    if excerpt && let Some(line) = &error.excerpt {
+        let gutter = error.pos.line.to_string();
+        let shown: String = line.to_str_lossy().replace('\t', " ");
+        let before = error.pos.col.saturating_sub(1) as usize;
+        let indent = line[..before.min(line.len())].to_str_lossy().chars().count();
+        text.push_str(&format!("\n {gutter} | {shown}"));
+        text.push_str(&format!("\n {} | {}^", " ".repeat(gutter.len()), " ".repeat(indent)));
     }
     if let Some(hint) = &error.hint {
         text.push_str("\n  hint: ");
