@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::keys::PublicKey;
 use crate::rcconf::{Other, RcError, RcFile};
+use crate::remote::{Cause, Trouble};
 
 use super::names::Host;
 use super::remote::{Output, Remote, RemoteError};
@@ -21,7 +22,7 @@ pub(super) const CONFIGURED: &str = "CSYNC_CONFIGURED";
 pub enum ClientError {
     /// It could not be reached over ssh without a password.
     #[error("root cannot run commands there by ssh: {0}")]
-    Unreachable(String),
+    Unreachable(Trouble),
     /// dsau is missing there.
     #[error("dsau is not installed there (no /opt/dsau/sbin/cfkey)")]
     NotInstalled,
@@ -61,14 +62,20 @@ impl ClientError {
     /// What the administrator can do.
     pub fn hint(&self, name: &str) -> Option<String> {
         match self {
-            ClientError::Unreachable(_) | ClientError::NotRoot => {
-                Some(format!("Set up ssh for root with 'csshsetup {name}' first."))
-            }
+            ClientError::Unreachable(trouble) => match trouble.cause {
+                Cause::Auth | Cause::HostKeyUnknown => Some(csshsetup(name)),
+                cause => Some(cause.hint()?.replace("HOST", name)),
+            },
+            ClientError::NotRoot => Some(csshsetup(name)),
             ClientError::NotInstalled => Some("Install dsau there first.".to_string()),
             ClientError::OtherAddress { .. } => Some("Correct the line in its /etc/hosts.".to_string()),
             _ => None,
         }
     }
+}
+
+fn csshsetup(name: &str) -> String {
+    format!("Set up ssh for root with 'csshsetup {name}' first.")
 }
 
 impl From<RemoteError> for ClientError {

@@ -1,17 +1,24 @@
 //! Running a fixed script on another machine over the system's ssh: the seam between the wizard and the network.
 
-use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use crate::hosts::Host;
+use crate::remote::{self, Cause, Trouble};
+
 /// What is kept of one output stream.
 const MAX_OUTPUT: u64 = 1 << 20;
-/// Seconds until a machine that does not answer is given up.
-const CONNECT_SECONDS: u32 = 10;
 /// ssh's own status for trouble of its own.
 const SSH_TROUBLE: i32 = 255;
+
+/// What is run there: takes the script and its arguments, one line without quotes as [`remote::script`] wants it.
+const RUN: &str = concat!(
+    "S=$(printf %b \"$1\"); shift; n=$#; ",
+    "while [ $n -gt 0 ]; do a=$(printf %b. \"$1\"); shift; set -- \"$@\" \"${a%.}\"; n=$((n-1)); done; ",
+    "exec /bin/sh -c \"$S\" csync_wizard \"$@\"",
+);
 
 /// What a script left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +50,7 @@ impl Output {
 pub enum RemoteError {
     /// The machine could not be reached, or let us not in.
     #[error("{0}")]
-    Unreachable(String),
+    Unreachable(Trouble),
     /// ssh could not be started here.
     #[error("cannot run ssh: {0}")]
     Io(#[from] io::Error),
@@ -61,47 +68,65 @@ pub trait Remote: Sync {
 /// The system's own ssh, asking nothing: ssh_config, agents and jump hosts keep working.
 #[derive(Clone, Debug)]
 pub struct Ssh {
-    program: OsString,
+    ssh: remote::Ssh,
 }
 
 impl Default for Ssh {
-    /// `ssh` from the PATH unless `DSAU_SSH` names another.
     fn default() -> Self {
-        let program = std::env::var_os("DSAU_SSH").filter(|path| !path.is_empty());
         Ssh {
-            program: program.unwrap_or_else(|| "ssh".into()),
+            ssh: remote::Ssh {
+                user: Some("root".to_string()),
+                ..remote::Ssh::default()
+            },
         }
     }
 }
 
 impl Remote for Ssh {
     fn run(&self, host: &str, script: &str, args: &[&str], stdin: &[u8]) -> Result<Output, RemoteError> {
-        let mut command = Command::new(&self.program);
-        command
-            .args(["-T", "-a", "-x", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
-            .args(["-o", &format!("ConnectTimeout={CONNECT_SECONDS}")])
-            .args(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"])
-            .args(["-l", "root", "--", host, &remote_line(script, args)]);
-        // A process group of its own: control-c at the terminal must not end a step half way (CW-16).
-        command.process_group(0);
-        let output = feed(&mut command, stdin)?;
-        if output.status == SSH_TROUBLE {
-            return Err(RemoteError::Unreachable(output.last_words()));
+        match call(&self.ssh, host, script, args, stdin) {
+            Err(RemoteError::Unreachable(trouble)) if trouble.cause == Cause::HostKeyUnknown => {
+                // The host's key may be pinned under its short name. The connection goes to the full name all the same and
+                // is made only if the key is that one.
+                let Some((short, _)) = host.split_once('.') else {
+                    return Err(RemoteError::Unreachable(trouble));
+                };
+                let mut alias = self.ssh.clone();
+                alias.options.push(format!("HostKeyAlias={short}"));
+                match call(&alias, host, script, args, stdin) {
+                    Err(RemoteError::Unreachable(_)) => Err(RemoteError::Unreachable(trouble)),
+                    other => other,
+                }
+            }
+            other => other,
         }
-        Ok(output)
     }
 }
 
-/// The line that ssh hands to the remote login shell: every word in single quotes, so that no shell reads anything into it.
-fn remote_line(script: &str, args: &[&str]) -> String {
-    let words = ["/bin/sh", "-c", script, "csync_wizard"];
-    let words: Vec<String> = words.iter().chain(args).map(|word| quote(word)).collect();
-    words.join(" ")
+fn call(ssh: &remote::Ssh, host: &str, script: &str, args: &[&str], stdin: &[u8]) -> Result<Output, RemoteError> {
+    let host = Host::named(host).map_err(io::Error::other)?;
+    let launch = ssh.launch(&host, &line(script, args));
+    let (program, words) = launch.argv.split_first().ok_or_else(|| io::Error::other("no ssh"))?;
+    let mut command = Command::new(program);
+    // A process group of its own: control-c at the terminal must not end a step half way (CW-16).
+    command.args(words).process_group(0);
+    let output = feed(&mut command, stdin)?;
+    match output.status {
+        SSH_TROUBLE => Err(RemoteError::Unreachable(remote::explain(&output.stderr).unwrap_or(
+            Trouble {
+                cause: Cause::Setup,
+                said: output.last_words(),
+            },
+        ))),
+        _ => Ok(output),
+    }
 }
 
-/// One word for any Bourne shell; csh wants `!` escaped too.
-fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''").replace('!', "'\\!'"))
+/// What ssh hands to the remote login shell.
+fn line(script: &str, args: &[&str]) -> Vec<std::ffi::OsString> {
+    let mut words = vec![script.as_bytes()];
+    words.extend(args.iter().map(|arg| arg.as_bytes()));
+    remote::script(RUN, &words)
 }
 
 /// Runs a command with input, keeping what it says.
@@ -149,13 +174,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_reaches_the_remote_shell_as_it_is() {
-        let words = ["a b", "it's", "$(reboot)", "`x`", "!!", "a\nb", ""];
-        let line = remote_line("printf '[%s]' \"$@\"", &words);
-        let out = feed(Command::new("/bin/sh").args(["-c", &line]), b"").unwrap();
+    fn every_word_reaches_the_script_as_it_is_whatever_the_login_shell() {
+        let words = ["a b", "it's", "$(reboot)", "`x`", "!!", "a\nb\n", "", "\\0101"];
+        let line = line("set -e\nprintf '[%s]' \"$@\" # it's\n", &words);
+        let out = feed(Command::new("/bin/sh").arg("-c").args(&line), b"").unwrap();
         assert_eq!(
             String::from_utf8(out.stdout).unwrap(),
-            "[a b][it's][$(reboot)][`x`][!!][a\nb][]"
+            "[a b][it's][$(reboot)][`x`][!!][a\nb\n][][\\0101]"
         );
     }
 

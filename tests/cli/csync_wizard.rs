@@ -13,6 +13,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use dsau::diag::Exit;
+use dsau::remote::{Cause, Trouble};
 use dsau::sys::Paths;
 use dsau::wizard::{Action, Answers, Lines, Names, Output, Remote, RemoteError, Replay, Wizard, WizardError, feed};
 use predicates::prelude::*;
@@ -197,13 +198,13 @@ impl Remote for Site {
         assert!(host.contains('.'), "clients are called by their full names: {host}");
         let short = host.split('.').next().unwrap();
         if self.dead.lock().unwrap().contains(short) || !self.root(short).exists() {
-            return Err(RemoteError::Unreachable("Permission denied (publickey).".to_string()));
+            return Err(unreachable(Cause::Auth, "Permission denied (publickey)."));
         }
         if let Some((who, what)) = &*self.broken.lock().unwrap()
             && who == short
             && script.contains(what)
         {
-            return Err(RemoteError::Unreachable("the connection was lost".to_string()));
+            return Err(unreachable(Cause::Lost, "closed by remote host"));
         }
         let mut command = Command::new("/bin/sh");
         command
@@ -212,6 +213,13 @@ impl Remote for Site {
             .env("DSAU_ROOT", self.root(short));
         Ok(feed(&mut command, stdin)?)
     }
+}
+
+fn unreachable(cause: Cause, said: &str) -> RemoteError {
+    RemoteError::Unreachable(Trouble {
+        cause,
+        said: said.to_string(),
+    })
 }
 
 /// One blank for every run of white space.
