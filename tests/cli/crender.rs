@@ -1,7 +1,5 @@
 //! `crender` as a user runs it.
 
-#![allow(clippy::unwrap_used)]
-
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;

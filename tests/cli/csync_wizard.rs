@@ -1,8 +1,6 @@
 //! `csync_wizard` as a user runs it: a master and its clients in one directory. What would run on a client over ssh runs
 //! here, under the client's own prefix, with the same scripts, the real cfkey and the real start script.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;

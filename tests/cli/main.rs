@@ -20,3 +20,4 @@ mod csshsetup;
 mod csync_wizard;
 mod dsau;
 mod standin;
+mod templates;
