@@ -5,10 +5,12 @@
 
 mod capture;
 mod child;
+pub mod copy;
 mod lines;
 mod run;
 mod spool;
 mod stop;
+mod tar;
 pub mod trust;
 
 pub use capture::{Answer, Gathered, Transcripts, ask};

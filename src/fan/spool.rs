@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// A file without a name, in `TMPDIR` or `/var/tmp`. Written once, then read by many at the same time.
 #[derive(Debug)]
 pub struct Spool {
-    file: File,
+    pub(super) file: File,
 }
 
 impl Spool {

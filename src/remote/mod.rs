@@ -128,6 +128,14 @@ pub fn script(program: &str, arguments: &[&[u8]]) -> Vec<OsString> {
     vec![OsString::from_vec(text)]
 }
 
+/// As [`script`] for a script of many lines with any characters in it; its arguments come to it encoded.
+pub fn carry(text: &str, arguments: &[&[u8]]) -> Vec<OsString> {
+    const UNWRAP: &str = "C=$(printf %b. \"$1\"); shift; exec /bin/sh -c \"${C%.}\" dsau \"$@\"";
+    let mut all = vec![text.as_bytes()];
+    all.extend_from_slice(arguments);
+    script(UNWRAP, &all)
+}
+
 /// Ties a command to its connection: when the connection ends, however it does (Ctrl-C, a time-out, this process
 /// killed), the command and all it started get SIGTERM and two seconds later SIGKILL. The user's own shell reads the
 /// command, as with ssh itself; its status comes back unchanged. Its standard input is empty, and the one of the

@@ -196,3 +196,65 @@ fn no_process_stays_behind_after_a_time_out_a_control_c_or_a_kill() {
         assert_eq!(lab.sh("master", "pgrep -x ssh").out, "", "ssh left after {signal}");
     }
 }
+
+#[test]
+fn ccp_copies_to_the_same_path_and_several_sources_to_a_directory_fo_04() {
+    let Some(lab) = trusted(4) else { return };
+    lab.write("master", "/etc/rc.config.d/cfservd", "CSYNC_CONFIGURED=1\n");
+    lab.ok(
+        "master",
+        "chmod 640 /etc/rc.config.d/cfservd; mkdir /root/src; cd /root/src; echo a >'a b'; echo c >csync.conf",
+    );
+    let hosts = "-w 'client[1-3]'";
+    let ran = lab.sh(
+        "master",
+        &format!("ccp {hosts} /etc/rc.config.d/cfservd /etc/rc.config.d/cfservd"),
+    );
+    assert_eq!((ran.code, ran.all().as_str()), (0, ""));
+    lab.ok("client2", "mkdir -p /etc/cmcluster/csync");
+    let ran = lab.sh(
+        "master",
+        &format!("cd /root/src && ccp {hosts} * /etc/cmcluster/csync/"),
+    );
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("client1: /etc/cmcluster/csync/: no such directory\n"),
+        "{}",
+        ran.err
+    );
+    lab.ok("master", &format!("cexec {hosts} mkdir -p /etc/cmcluster/csync"));
+    lab.ok(
+        "master",
+        &format!("cd /root/src && ccp {hosts} * /etc/cmcluster/csync/"),
+    );
+    lab.ok("master", &format!("ccp -r -p {hosts} /root/src /root/src"));
+    for host in ["client1", "client2", "client3"] {
+        assert_eq!(lab.read(host, "/etc/rc.config.d/cfservd"), "CSYNC_CONFIGURED=1\n");
+        assert_eq!(lab.ok(host, "stat -c %a /etc/rc.config.d/cfservd"), "640\n");
+        assert_eq!(
+            lab.ok(
+                host,
+                "ls -A /etc/cmcluster/csync /root/src | sort -u | grep -v '^/' | tr '\\n' ,"
+            ),
+            ",a b,csync.conf,"
+        );
+        let stamp = "stat -c %Y '/root/src/a b'";
+        assert_eq!(lab.ok(host, stamp), lab.ok("master", stamp));
+    }
+}
+
+#[test]
+fn a_copy_that_is_cut_off_leaves_the_old_file_and_no_stray_one() {
+    let Some(lab) = trusted(2) else { return };
+    lab.ok("master", "head -c 300000000 /dev/zero >/root/big");
+    lab.write("client1", "/root/big", "old\n");
+    for _ in 0..3 {
+        let mut child = lab.spawn("master", "exec ccp -w client1 /root/big /root/big");
+        lab.wait("client1", "ls -d /root/.ccp.*");
+        lab.ok("master", "pkill -KILL -x ccp");
+        child.wait().unwrap();
+        lab.wait("client1", "[ -z \"$(ls -A /root | grep ccp)\" ]");
+        let size = lab.ok("client1", "stat -c %s /root/big");
+        assert!(["4\n", "300000000\n"].contains(&size.as_str()), "{size}");
+    }
+}

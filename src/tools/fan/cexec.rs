@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use super::show::{Shape, Show};
 use super::targets::{self, Targets};
 use crate::diag::{Exit, Fail, Out};
-use crate::fan::{self, Input, Job, Report, Spool, State, Stop};
+use crate::fan::{self, Input, Job, Spool, Stop};
 use crate::remote;
 use crate::tools::{Place, Tool};
 
@@ -89,7 +89,12 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let reports = fan::run(&jobs, &targets.options, Some(&stop), &mut show).map_err(internal)?;
     show.finish()
         .map_err(|e| Fail::new(Exit::Failed, "cannot write the output").because(e))?;
-    Ok(status(&reports, &stop, matches.get_flag("pdsh-status")))
+    Ok(super::status(
+        TOOL.name,
+        &reports,
+        &stop,
+        matches.get_flag("pdsh-status"),
+    ))
 }
 
 fn internal(error: io::Error) -> Fail {
@@ -127,26 +132,4 @@ fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString]) -> Result<V
         input: input.clone(),
     };
     Ok(targets.hosts.iter().map(job).collect())
-}
-
-/// The worst status of all hosts; 128 + n after signal n. With -S a host that was not reached, or not in time, counts
-/// 254, as pdsh has it.
-fn status(reports: &[Report], stop: &Stop, pdsh: bool) -> Exit {
-    if let Some(code) = stop.code() {
-        let count = |wanted: fn(&Report) -> bool| reports.iter().filter(|r| wanted(r)).count();
-        let begun = count(|r| r.state == State::Cancelled && r.attempts > 0);
-        let waiting = count(|r| r.attempts == 0);
-        crate::diag::stderr_line(&format!(
-            "{}: stopped: {} hosts done, {begun} ended, {waiting} not begun",
-            TOOL.name,
-            reports.len() - begun - waiting
-        ));
-        return Exit::Code(code);
-    }
-    let code = |report: &Report| match report.state {
-        State::Unreachable(_) | State::NotStarted(_) | State::TimedOut(_) if pdsh => 254,
-        State::Cancelled => 0,
-        ref state => state.code(),
-    };
-    Exit::Code(reports.iter().map(code).max().unwrap_or(0))
 }
