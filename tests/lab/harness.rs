@@ -234,7 +234,7 @@ fn missing() -> Option<String> {
             if !nix::unistd::geteuid().is_root() {
                 return Some("needs root".into());
             }
-            let tools = "ip unshare nsenter setpriv dnsmasq sshd ssh-keygen perl ss make";
+            let tools = "ip unshare nsenter setpriv script dnsmasq sshd ssh-keygen perl ss make";
             let script = format!("for t in {tools}; do command -v $t >/dev/null || echo $t; done");
             let lacking = Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
             if !lacking.is_empty() {
