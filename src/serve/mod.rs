@@ -1,1 +1,27 @@
 //! The server: access rules and the session as a pure state machine; the runner beside it.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `rules` | host patterns, admit and deny rules, the decision about a path |
+//! | `config` | what cfservd.conf says, from a policy program |
+//! | `identity` | whose key it is |
+//! | `session` | what each request of a client leads to; no I/O |
+//! | `files` | opening what was granted, manifests, content |
+//! | `digests` | digests kept in memory |
+//! | `exec` | starting the agent for cfrun |
+//! | `connection` | one connection: reads requests, does what the session says |
+//! | `server` | the listener, threads, limits |
+
+mod config;
+mod connection;
+mod digests;
+mod exec;
+mod files;
+mod identity;
+mod rules;
+mod server;
+mod session;
+
+pub use config::Config;
+pub use rules::{Access, Decision, Pattern, Peer, Rule};
+pub use server::{Limits, Server};

@@ -1,1 +1,20 @@
 //! The client side of a sync: connect, ask for a manifest, fetch content (see `wire`).
+//!
+//! One connection to a server serves a whole run. It is made anew when the server let go of it in between; a request that
+//! has begun is never repeated behind the caller's back.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `connect` | addresses, TCP, keys, the greeting |
+//! | `remote` | a server as a [`crate::fsx::Source`]; starting its agent |
+//! | `content` | a file as it arrives |
+
+mod connect;
+mod content;
+mod remote;
+
+pub use connect::{Options, connect, resolve};
+pub use remote::{Listing, Remote};
+
+/// Why a host cannot be asked: the original's words for the first thing that goes wrong.
+pub const NO_KEYS: &str = "No public/private key pair exists, create one with cfkey";

@@ -4,6 +4,8 @@ use std::io::{self, Read};
 
 use super::WireError;
 use super::codec::check;
+use super::put_entry;
+use crate::fsx::Entry;
 
 /// Bytes of a frame header.
 pub const HEADER: usize = 9;
@@ -67,6 +69,34 @@ pub fn put_data(out: &mut Vec<u8>, id: u32, bytes: &[u8]) {
         out.extend_from_slice(&Header::encode(piece.len(), super::reply::DATA, id));
         out.extend_from_slice(piece);
     }
+}
+
+/// Appends one ENTRIES frame with as many entries as fit well, and gives how many that were: at least one unless the list
+/// is empty. What is encoded is also handed to `seen`, for the digest of the manifest.
+pub fn put_entries(
+    out: &mut Vec<u8>,
+    id: u32,
+    entries: &[Entry],
+    seen: &mut dyn FnMut(&[u8]),
+) -> Result<usize, WireError> {
+    let mut count = 0u32;
+    put_frame(out, super::reply::ENTRIES, id, super::MAX_REPLY, |out| {
+        let start = out.len();
+        out.extend_from_slice(&[0; 4]);
+        for entry in entries {
+            put_entry(entry, out)?;
+            count += 1;
+            if out.len() - start >= super::MAX_DATA {
+                break;
+            }
+        }
+        if let Some(place) = out.get_mut(start..start + 4) {
+            place.copy_from_slice(&count.to_be_bytes());
+        }
+        seen(out.get(start + 4..).unwrap_or_default());
+        Ok(())
+    })?;
+    Ok(count as usize)
 }
 
 /// Reads one frame. `None` at the end of the stream between two frames. A broken frame is an error of kind

@@ -20,7 +20,7 @@ mod request;
 mod tests;
 
 pub use entry::{MAX_PATTERNS, put_entry, relative};
-pub use frame::{HEADER, Header, put_data, read_frame};
+pub use frame::{HEADER, Header, put_data, put_entries, read_frame};
 pub use reply::{Code, Reply};
 pub use request::{Hello, Request, Want};
 
@@ -42,7 +42,7 @@ pub const MAX_TEXT: usize = 4096;
 pub const MAX_NAME: usize = 64;
 /// Arguments or classes in one EXEC.
 pub const MAX_WORDS: usize = 256;
-/// How many bytes of WANT frames may be on their way before the first of them is answered.
+/// How many WANT frames may be on their way before the first of them is answered.
 pub const WANT_WINDOW: usize = 3;
 /// The payload size a client gives one WANT frame.
 pub const WANT_SIZE: usize = 16 * 1024;

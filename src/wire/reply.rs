@@ -9,7 +9,7 @@ use super::{MAX_DATA, MAX_NAME, MAX_PATH, MAX_REPLY, MAX_TEXT, WireError};
 use crate::fsx::Entry;
 
 const WELCOME: u8 = 0x81;
-const ENTRIES: u8 = 0x82;
+pub(super) const ENTRIES: u8 = 0x82;
 const MANIFEST_END: u8 = 0x83;
 const UNCHANGED: u8 = 0x84;
 const FILE: u8 = 0x85;
@@ -42,11 +42,9 @@ pub enum Code {
     Identity,
     /// 8: larger than this server serves.
     Limit,
-    /// 9: no class of the request is defined here (cfrun); nothing was done.
-    Irrelevant,
 }
 
-const CODES: [Code; 9] = [
+const CODES: [Code; 8] = [
     Code::Refused,
     Code::Missing,
     Code::Changed,
@@ -55,7 +53,6 @@ const CODES: [Code; 9] = [
     Code::Protocol,
     Code::Identity,
     Code::Limit,
-    Code::Irrelevant,
 ];
 
 impl Code {

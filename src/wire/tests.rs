@@ -73,7 +73,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         Just(Code::Refused),
         Just(Code::Missing),
         Just(Code::Busy),
-        Just(Code::Irrelevant)
+        Just(Code::Limit)
     ];
     prop_oneof![
         (any::<u16>(), any::<u32>(), any::<i64>(), text(64)).prop_map(|(version, features, time, program)| {

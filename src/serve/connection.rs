@@ -1,0 +1,402 @@
+//! One connection: reads requests, does what the session says, writes the replies. Costs bounded memory whatever comes:
+//! one request at a time, at most one frame of it, one manifest, one buffer of content.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bstr::{BStr, BString, ByteSlice};
+
+use super::config::Config;
+use super::exec::{self, Event};
+use super::files::{Content, View, pour};
+use super::identity::identify;
+use super::rules::Peer;
+use super::server::Shared;
+use super::session::{Refusal, Session, Step};
+use crate::digest::Blake3;
+use crate::fsx::Select;
+use crate::keys::PublicKey;
+use crate::tls::{Deadline, ServerStream};
+use crate::wire::{self, Code, Reply, Request, Want};
+
+/// How often a client at EXEC hears that the agent is still at work.
+const ALIVE: Duration = Duration::from_secs(10);
+/// How long a client may take to hang up after the last word.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A connection after the handshake.
+pub(super) struct Connection<'a> {
+    pub shared: &'a Shared,
+    pub stream: ServerStream,
+    pub peer: Peer,
+    pub key: PublicKey,
+    pub session: Session,
+    /// The tree whose content is being asked for.
+    pub content: Option<Content>,
+    /// Who it is, for the log.
+    pub who: String,
+}
+
+impl Connection<'_> {
+    /// Serves until the client hangs up, is refused, or its time is up.
+    pub fn run(mut self) {
+        loop {
+            let limits = &self.shared.limits;
+            let wait = if self.session.greeting() {
+                limits.handshake
+            } else {
+                limits.idle
+            };
+            if self.arm(wait).is_err() {
+                return;
+            }
+            let (id, request) = match self.read() {
+                Ok(Some(read)) => read,
+                Ok(None) => {
+                    ::log::debug!("{}: connection closed", self.who);
+                    return self.stream.close();
+                }
+                Err(error) => return self.broken(&error),
+            };
+            let config = self.shared.config();
+            match self.step(&config, id, request) {
+                Ok(true) => {}
+                Ok(false) => return self.stream.close_after(FAREWELL),
+                Err(error) => return self.broken(&error),
+            }
+        }
+    }
+
+    fn arm(&mut self, wait: Duration) -> io::Result<()> {
+        self.stream.arm(Deadline::after(wait))
+    }
+
+    fn read(&mut self) -> io::Result<Option<(u32, Request)>> {
+        let Some((header, payload)) = wire::read_frame(&mut self.stream, wire::MAX_REQUEST)? else {
+            return Ok(None);
+        };
+        let request =
+            Request::decode(header, &payload).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        Ok(Some((header.id, request)))
+    }
+
+    /// The connection cannot go on.
+    fn broken(mut self, error: &io::Error) {
+        match error.kind() {
+            ErrorKind::TimedOut => ::log::info!("{}: time-out, connection closed", self.who),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                ::log::debug!("{}: connection lost: {error}", self.who);
+            }
+            ErrorKind::InvalidData => {
+                ::log::warn!("{}: refused: broken protocol: {error}", self.who);
+                let text = BString::from(format!("broken protocol: {error}"));
+                let _ = self.reply(
+                    0,
+                    &Reply::Error {
+                        code: Code::Protocol,
+                        text,
+                    },
+                );
+                return self.stream.close_after(FAREWELL);
+            }
+            _ => ::log::warn!("{}: {error}", self.who),
+        }
+        self.stream.close();
+    }
+
+    fn reply(&mut self, id: u32, reply: &Reply) -> io::Result<()> {
+        reply
+            .encode(id, self.stream.buffer())
+            .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
+        self.flush_when_large()
+    }
+
+    /// Each large piece has its own deadline: a client that reads too slowly is cut off.
+    fn flush_when_large(&mut self) -> io::Result<()> {
+        self.arm(self.shared.limits.write)?;
+        self.stream.flush_when_large()
+    }
+
+    /// Does one request. False ends the connection.
+    fn step(&mut self, config: &Config, id: u32, request: Request) -> io::Result<bool> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map(|age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+            .unwrap_or(0);
+        let (shared, peer, key) = (self.shared, &self.peer, &self.key);
+        let mut known = None;
+        let step = self.session.take(config, now, id, request, &mut |user| {
+            known = Some(identify(config, &shared.store, peer, user, key)?);
+            Ok(())
+        });
+        if let Some(known) = known {
+            let file = known.file.file_name().unwrap_or_default().to_string_lossy();
+            self.who = format!("{} ({file})", self.peer.address);
+            if let Some(note) = known.note {
+                ::log::warn!("{}: {note}", self.who);
+            }
+        }
+        match step {
+            Step::Welcome { version } => {
+                ::log::log!(
+                    if config.log_all {
+                        ::log::Level::Info
+                    } else {
+                        ::log::Level::Debug
+                    },
+                    "{}: connected as {}",
+                    self.who,
+                    self.session.user()
+                );
+                let program = BString::from(concat!("cfservd ", env!("CARGO_PKG_VERSION")));
+                self.reply(
+                    id,
+                    &Reply::Welcome {
+                        version,
+                        features: 0,
+                        time: now,
+                        program,
+                    },
+                )?;
+            }
+            Step::Wait => self.content = None,
+            Step::Manifest { root, known, select } => self.manifest(config, id, root.as_ref(), known, &select)?,
+            Step::Files { root, files, last } => self.files(config, id, root.as_ref(), &files, last)?,
+            Step::Exec { argv, announce } => self.exec(config, id, argv, announce)?,
+            Step::Irrelevant => {
+                let name = self.peer.names.first().cloned();
+                let name = name.unwrap_or_else(|| self.peer.address.to_string());
+                let line = format!("Hello {name} ({}), nothing relevant to do here...", self.peer.address);
+                self.reply(id, &Reply::Line(line.into()))?;
+                self.reply(id, &Reply::Exit { status: 0 })?;
+            }
+            Step::Refuse(refusal) => {
+                let close = refusal.close;
+                self.refuse(id, refusal)?;
+                return Ok(!close);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One clear line on both ends.
+    fn refuse(&mut self, id: u32, refusal: Refusal) -> io::Result<()> {
+        self.note(&refusal);
+        let text = cut(refusal.text);
+        self.reply(
+            id,
+            &Reply::Error {
+                code: refusal.code,
+                text,
+            },
+        )
+    }
+
+    fn note(&self, refusal: &Refusal) {
+        match refusal.code {
+            Code::Missing | Code::Changed => ::log::debug!("{}: {}", self.who, refusal.log),
+            _ => ::log::warn!("{}: refused: {}", self.who, refusal.log),
+        }
+    }
+
+    fn manifest(
+        &mut self,
+        config: &Config,
+        id: u32,
+        root: &BStr,
+        known: Option<[u8; 32]>,
+        select: &Select,
+    ) -> io::Result<()> {
+        let (peer, user, shared) = (self.peer.clone(), self.session.user().to_string(), self.shared);
+        let view = View::new(&config.access, &peer, &user);
+        let mut last = Instant::now();
+        let mut gone = None;
+        let found = view.open(root).and_then(|opened| {
+            // Reading a large tree takes longer than a client waits in silence.
+            let mut tick = || match &gone {
+                None if last.elapsed() >= ALIVE => {
+                    last = Instant::now();
+                    let said = self.reply(id, &Reply::Alive).and_then(|()| self.stream.flush());
+                    said.inspect_err(|e| gone = Some(e.kind()))
+                }
+                None => Ok(()),
+                Some(kind) => Err((*kind).into()),
+            };
+            view.manifest(&opened, root, select, &shared.digests, &mut tick)
+        });
+        if let Some(kind) = gone {
+            return Err(kind.into());
+        }
+        let (entries, unread) = match found {
+            Ok(found) => found,
+            Err(refusal) => return self.refuse(id, refusal),
+        };
+        let unread: Vec<Reply> = unread
+            .into_iter()
+            .map(|(path, text)| Reply::Unread { path, text: cut(text) })
+            .collect();
+        let digest = match digest(&entries, &unread) {
+            Ok(digest) => digest,
+            Err(error) => {
+                let text = format!("{root} cannot be listed: {error}");
+                return self.refuse(id, Refusal::request(Code::Limit, text.clone(), text));
+            }
+        };
+        if known == Some(digest) {
+            return self.reply(id, &Reply::Unchanged);
+        }
+        let mut rest = &entries[..];
+        while !rest.is_empty() {
+            let put = wire::put_entries(self.stream.buffer(), id, rest, &mut |_| ())
+                .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
+            rest = rest.get(put..).unwrap_or_default();
+            self.flush_when_large()?;
+        }
+        for reply in &unread {
+            self.reply(id, reply)?;
+        }
+        let count = entries.len() as u64;
+        ::log::debug!("{}: sent the manifest of {root}, {count} entries", self.who);
+        self.reply(id, &Reply::ManifestEnd { count, digest })
+    }
+
+    fn files(&mut self, config: &Config, id: u32, root: &BStr, files: &[Want], last: bool) -> io::Result<()> {
+        let access = &config.access;
+        let peer = self.peer.clone();
+        let user = self.session.user().to_string();
+        let view = View::new(access, &peer, &user);
+        if self.content.is_none() {
+            match view.open(root) {
+                Ok(opened) => self.content = Some(Content::new(opened)),
+                Err(refusal) => {
+                    // Every wanted file gets its answer.
+                    self.note(&refusal);
+                    for _ in files {
+                        self.file_error(id, &refusal)?;
+                    }
+                }
+            }
+        }
+        if let Some(mut content) = self.content.take() {
+            let mut buffer = vec![0; wire::MAX_DATA];
+            for want in files {
+                match view.file(&mut content, want) {
+                    Ok(file) => self.file(id, want, &file, &mut buffer)?,
+                    Err(refusal) => {
+                        self.note(&refusal);
+                        self.file_error(id, &refusal)?;
+                    }
+                }
+            }
+            self.content = Some(content);
+        }
+        if last {
+            self.content = None;
+            self.reply(id, &Reply::FetchEnd)?;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, id: u32, want: &Want, file: &std::fs::File, buffer: &mut [u8]) -> io::Result<()> {
+        self.reply(id, &Reply::File { size: want.size })?;
+        let outcome = pour(file, want, buffer, &mut |piece| {
+            wire::put_data(self.stream.buffer(), id, piece);
+            self.flush_when_large()
+        })?;
+        match outcome {
+            Ok(digest) => self.reply(id, &Reply::FileEnd { digest }),
+            Err(refusal) => {
+                self.note(&refusal);
+                self.file_error(id, &refusal)
+            }
+        }
+    }
+
+    fn file_error(&mut self, id: u32, refusal: &Refusal) -> io::Result<()> {
+        let text = cut(refusal.text.clone());
+        self.reply(
+            id,
+            &Reply::FileError {
+                code: refusal.code,
+                text,
+            },
+        )
+    }
+
+    fn exec(&mut self, config: &Config, id: u32, argv: Vec<BString>, announce: Option<BString>) -> io::Result<()> {
+        let program = argv.first().cloned().unwrap_or_default();
+        let admitted = {
+            let view = View::new(&config.access, &self.peer, self.session.user());
+            view.open(program.as_ref())
+        };
+        if let Err(refusal) = admitted {
+            let log = format!("cfrunCommand {}", refusal.log);
+            return self.refuse(id, Refusal::request(Code::Refused, exec::REFUSED, log));
+        }
+        ::log::info!("{}: runs {}", self.who, bstr::join(" ", &argv).as_bstr());
+        let events = match exec::start(argv) {
+            Ok(events) => events,
+            Err(error) => return self.not_started(id, program.as_ref(), &error),
+        };
+        if let Some(line) = announce {
+            self.line(id, &line)?;
+        }
+        loop {
+            match events.recv_timeout(ALIVE) {
+                Ok(Event::Line(line)) => {
+                    self.line(id, &line)?;
+                    // What comes in one go travels together, what comes alone travels at once.
+                    self.stream.flush()?;
+                }
+                Ok(Event::Exit(status)) => return self.reply(id, &Reply::Exit { status }),
+                Ok(Event::Failed(error)) => return self.not_started(id, program.as_ref(), &error),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.reply(id, &Reply::Alive)?;
+                    self.stream.flush()?;
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return self.not_started(id, program.as_ref(), &io::Error::other("it went away"));
+                }
+            }
+        }
+    }
+
+    fn not_started(&mut self, id: u32, program: &BStr, error: &io::Error) -> io::Result<()> {
+        let refusal = Refusal::request(
+            Code::Failed,
+            "the agent cannot be started",
+            format!("cfrunCommand {program}: {error}"),
+        );
+        self.refuse(id, refusal)
+    }
+
+    fn line(&mut self, id: u32, line: &[u8]) -> io::Result<()> {
+        line.chunks(wire::MAX_TEXT)
+            .try_for_each(|piece| self.reply(id, &Reply::Line(piece.into())))
+    }
+}
+
+/// The digest of a manifest: its encoded entries, then what could not be read.
+fn digest(entries: &[crate::fsx::Entry], unread: &[Reply]) -> Result<[u8; 32], wire::WireError> {
+    let mut hasher = Blake3::new();
+    let mut scratch = Vec::new();
+    for entry in entries {
+        scratch.clear();
+        wire::put_entry(entry, &mut scratch)?;
+        hasher.update(&scratch);
+    }
+    for reply in unread {
+        scratch.clear();
+        reply.encode(0, &mut scratch)?;
+        hasher.update(scratch.get(wire::HEADER..).unwrap_or_default());
+    }
+    Ok(hasher.finish())
+}
+
+/// A text that fits into a frame.
+fn cut(text: String) -> BString {
+    let mut text = text.into_bytes();
+    text.truncate(wire::MAX_TEXT);
+    text.into()
+}

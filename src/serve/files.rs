@@ -1,0 +1,337 @@
+//! Opening what was granted: beneath the admitted directory, no link followed, every path decided by its real name.
+//!
+//! Links on the way to a requested path are resolved first, and the path they lead to is decided anew: a link cannot lead
+//! out of what is granted, nor past a deny rule.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use bstr::{BStr, BString, ByteSlice};
+use nix::unistd::User;
+
+use super::digests::Digests;
+use super::rules::{Access, Decision, Peer, Reals, covers};
+use super::session::{Refusal, denied};
+use crate::fsx::{Dir, Entry, Meta, Select, scan_in};
+use crate::wire::{Code, Want};
+
+/// The most objects one manifest may have.
+const MAX_ENTRIES: usize = 1_000_000;
+
+/// What a client may see, at one moment.
+pub struct View<'a> {
+    access: &'a Access,
+    reals: Reals,
+    peer: &'a Peer,
+    user: &'a str,
+}
+
+/// A tree or a file that was granted, open.
+pub struct Root {
+    /// The directory itself (`name` is none), or the one that holds it.
+    dir: Dir,
+    name: Option<BString>,
+    /// Its path without links on the way.
+    real: BString,
+}
+
+/// A manifest, and what could not be read: path below the root and cause.
+pub type Manifest = (Vec<Entry>, Vec<(BString, String)>);
+
+impl<'a> View<'a> {
+    /// Looks up where the paths of the rules are now.
+    pub fn new(access: &'a Access, peer: &'a Peer, user: &'a str) -> Self {
+        View {
+            access,
+            reals: access.reals(),
+            peer,
+            user,
+        }
+    }
+
+    fn granted(&self, path: &BStr, asked: &BStr) -> Result<(&BStr, bool), Refusal> {
+        match self.access.decide(&self.reals, path, self.peer) {
+            Decision::Granted { base, root } => Ok((base, root)),
+            other => {
+                let log = if path == asked {
+                    format!("{asked}: {other}")
+                } else {
+                    format!("{asked}, which is {path}: {other}")
+                };
+                Err(Refusal::request(Code::Refused, denied(asked), log))
+            }
+        }
+    }
+
+    /// Opens the root of a tree: an absolute path as the session cleaned it.
+    pub fn open(&self, asked: &BStr) -> Result<Root, Refusal> {
+        let follow = asked.ends_with(b"/");
+        let path = match asked.strip_suffix(b"/") {
+            Some(b"") | None => asked,
+            Some(path) => path.as_bstr(),
+        };
+        let (base, _) = self.granted(path, asked)?;
+        let parent = if follow { path } else { parent(path) };
+        let real = match std::fs::canonicalize(&parent.to_path_lossy()) {
+            Ok(real) => BString::from(real.into_os_string().into_encoded_bytes()),
+            Err(error) => return Err(self.absent(base, parent, asked, &error)),
+        };
+        if follow || path == "/" {
+            let (base, _) = self.granted(real.as_ref(), asked)?;
+            let dir = beneath(base, real.as_ref()).map_err(|e| failed(asked, &e))?;
+            return Ok(Root { dir, name: None, real });
+        }
+        let name = path
+            .get(parent.len()..)
+            .unwrap_or_default()
+            .trim_start_with(|c| c == '/');
+        let whole = join(real.as_ref(), name.as_bstr());
+        let (base, _) = self.granted(whole.as_ref(), asked)?;
+        // What holds the admitted object itself is outside; its path has no link in it any more.
+        let dir = if whole == base {
+            Dir::open(&real.to_path_lossy())
+        } else {
+            beneath(base, real.as_ref())
+        };
+        Ok(Root {
+            dir: dir.map_err(|e| failed(asked, &e))?,
+            name: Some(name.into()),
+            real: whole,
+        })
+    }
+
+    /// A path whose directory cannot be resolved. "Not there" is said only when that is so without following any link:
+    /// otherwise a link that leads out would tell what exists outside.
+    fn absent(&self, base: &BStr, parent: &BStr, asked: &BStr, error: &io::Error) -> Refusal {
+        if covers(base, parent)
+            && error.kind() == io::ErrorKind::NotFound
+            && beneath(base, parent).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+        {
+            return missing(asked);
+        }
+        Refusal::request(
+            Code::Refused,
+            denied(asked),
+            format!("{asked}: a directory on the way cannot be resolved: {error}"),
+        )
+    }
+
+    /// What is in a tree, as far as the client may see it. `tick` is called now and then while files are read.
+    pub fn manifest(
+        &self,
+        root: &Root,
+        asked: &BStr,
+        select: &Select,
+        digests: &Digests,
+        tick: &mut dyn FnMut() -> io::Result<()>,
+    ) -> Result<Manifest, Refusal> {
+        let mut unread = Vec::new();
+        let mut digest = |dir: &Dir, name: &BStr, meta: &Meta| digests.of(dir, name, meta, tick);
+        let scanned = scan_in(
+            &root.dir,
+            root.name.as_ref().map(|name| name.as_bstr()),
+            select,
+            MAX_ENTRIES,
+            &mut digest,
+            &mut |path, error| unread.push((path.to_owned(), error.to_string())),
+        );
+        let mut entries = match scanned {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(asked)),
+            Err(error) => return Err(failed(asked, &error)),
+        };
+        let mut hidden: Option<BString> = None;
+        let mut visible = |path: &BStr| {
+            if hidden.as_ref().is_some_and(|top| covers(top.as_ref(), path)) {
+                return false;
+            }
+            let seen = self.visible(root, path);
+            if !seen {
+                hidden = Some(path.to_owned());
+            }
+            seen
+        };
+        entries.retain(|entry| visible(entry.path.as_ref()));
+        unread.retain(|(path, _)| self.visible(root, path.as_ref()));
+        Ok((entries, unread))
+    }
+
+    fn visible(&self, root: &Root, path: &BStr) -> bool {
+        let whole = join(root.real.as_ref(), path);
+        matches!(
+            self.access.decide(&self.reals, whole.as_ref(), self.peer),
+            Decision::Granted { .. }
+        )
+    }
+
+    /// Opens one file of a tree for reading. It must still be what the manifest said.
+    pub fn file(&self, root: &mut Content, want: &Want) -> Result<File, Refusal> {
+        let whole = join(root.real.as_ref(), want.path.as_ref());
+        if !crate::wire::relative(want.path.as_ref()) {
+            let log = format!("{whole} is not a path below the root");
+            return Err(Refusal::request(Code::Refused, denied(whole.as_ref()), log));
+        }
+        let (_, map_root) = self.granted(whole.as_ref(), whole.as_ref())?;
+        let file = root.read(want.path.as_ref()).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => missing(whole.as_ref()),
+            _ => failed(whole.as_ref(), &error),
+        })?;
+        let meta = crate::sys::at::file_meta(&file).map_err(|e| failed(whole.as_ref(), &e))?;
+        if !map_root && meta.mode() & 0o004 == 0 && !self.owns(&meta) {
+            return Err(Refusal::request(
+                Code::Refused,
+                denied(whole.as_ref()),
+                format!(
+                    "{whole} belongs to user {} and is not for everybody, and no root= names this host",
+                    meta.uid()
+                ),
+            ));
+        }
+        if meta.size() != want.size || meta.mtime() != want.mtime {
+            return Err(changed(whole.as_ref()));
+        }
+        Ok(file)
+    }
+
+    /// Whether a file belongs to the user of the client's name.
+    fn owns(&self, meta: &Meta) -> bool {
+        match User::from_name(self.user) {
+            Ok(Some(user)) => user.uid.as_raw() == meta.uid(),
+            _ => false,
+        }
+    }
+}
+
+/// The content of a tree: its directory is opened once, the one read last stays open.
+pub struct Content {
+    top: Root,
+    real: BString,
+    inner: Option<Dir>,
+    last: Option<(BString, Dir)>,
+}
+
+impl Content {
+    /// Content below a root.
+    pub fn new(top: Root) -> Self {
+        Content {
+            real: top.real.clone(),
+            top,
+            inner: None,
+            last: None,
+        }
+    }
+
+    fn read(&mut self, path: &BStr) -> io::Result<File> {
+        if path.is_empty() {
+            return match &self.top.name {
+                Some(name) => self.top.dir.read(name.as_ref()),
+                None => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file")),
+            };
+        }
+        let (parent, name) = match path.rfind_byte(b'/') {
+            Some(at) => (
+                path.get(..at).unwrap_or_default(),
+                path.get(at + 1..).unwrap_or_default(),
+            ),
+            None => (&b""[..], path.as_bytes()),
+        };
+        if self.last.as_ref().is_none_or(|(last, _)| *last != parent) {
+            if self.inner.is_none() {
+                self.inner = Some(match &self.top.name {
+                    Some(name) => self.top.dir.dir(name.as_ref())?,
+                    None => self.top.dir.again()?,
+                });
+            }
+            let inner = self.inner.as_ref().ok_or(io::ErrorKind::NotFound)?;
+            self.last = Some((parent.into(), inner.beneath(parent.as_bstr())?));
+        }
+        match &self.last {
+            Some((_, dir)) => dir.read(name.as_bstr()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+/// Reads a file to its end into pieces. The digest comes only when the file stayed what it was: as long as it was wanted
+/// and with the same stamp.
+pub fn pour(
+    file: &File,
+    want: &Want,
+    buffer: &mut [u8],
+    piece: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Result<[u8; 32], Refusal>> {
+    let mut hasher = crate::digest::Blake3::new();
+    let mut left = want.size;
+    let mut file_ref = file;
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let space = buffer.get_mut(..most).unwrap_or_default();
+        let read = match file_ref.read(space) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Ok(Err(failed(want.path.as_ref(), &e))),
+        };
+        let bytes = space.get(..read).unwrap_or_default();
+        hasher.update(bytes);
+        piece(bytes)?;
+        left -= read as u64;
+    }
+    let after = crate::sys::at::file_meta(file)?;
+    let digest = hasher.finish();
+    let same = left == 0 && after.size() == want.size && after.mtime() == want.mtime;
+    if !same || want.digest.is_some_and(|wanted| wanted != digest) {
+        return Ok(Err(changed(want.path.as_ref())));
+    }
+    Ok(Ok(digest))
+}
+
+fn parent(path: &BStr) -> &BStr {
+    match path.rfind_byte(b'/') {
+        Some(0) | None => "/".into(),
+        Some(at) => path.get(..at).unwrap_or_default().as_bstr(),
+    }
+}
+
+fn join(dir: &BStr, name: &BStr) -> BString {
+    let mut whole = BString::from(dir);
+    if !name.is_empty() {
+        if !whole.ends_with(b"/") {
+            whole.push(b'/');
+        }
+        whole.extend_from_slice(name);
+    }
+    whole
+}
+
+/// Opens a directory at or below a base without following any link below the base.
+fn beneath(base: &BStr, path: &BStr) -> io::Result<Dir> {
+    let top = Dir::open(&base.to_path_lossy())?;
+    let base = base.strip_suffix(b"/").unwrap_or(base);
+    let rest = path.strip_prefix(base).ok_or(io::ErrorKind::InvalidInput)?;
+    top.beneath(rest.trim_start_with(|c| c == '/').as_bstr())
+}
+
+fn missing(path: &BStr) -> Refusal {
+    Refusal::request(
+        Code::Missing,
+        format!("{path}: no such file or directory"),
+        format!("{path} is not there"),
+    )
+}
+
+fn changed(path: &BStr) -> Refusal {
+    Refusal::request(
+        Code::Changed,
+        format!("{path} changed since it was listed"),
+        format!("{path} changed since it was listed"),
+    )
+}
+
+fn failed(path: &BStr, error: &io::Error) -> Refusal {
+    Refusal::request(
+        Code::Failed,
+        format!("{path} cannot be read on the server"),
+        format!("{path}: {error}"),
+    )
+}

@@ -1,0 +1,279 @@
+//! Addresses, TCP, keys, the greeting.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bstr::BString;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect as connect_socket, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+
+use super::{NO_KEYS, Remote};
+use crate::fsx::SourceError;
+use crate::keys::{KeyError, PublicKey, Store};
+use crate::sys::Paths;
+use crate::tls::{ClientStream, Deadline, Identity, TlsError};
+use crate::wire::{self, Code, Hello, Reply, Request};
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the keys are.
+    pub paths: Paths,
+    /// TCP port.
+    pub port: u16,
+    /// Accept and store the key of a server that has none stored yet. A differing key is never accepted.
+    pub trustkey: bool,
+    /// How long to wait for a connection, and then for each next sign of life.
+    pub timeout: Duration,
+    /// The address to connect from.
+    pub bind: Option<IpAddr>,
+    /// Name of the program, for the server's log.
+    pub program: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            paths: Paths::from_env(),
+            port: wire::PORT,
+            trustkey: false,
+            timeout: Duration::from_secs(60),
+            bind: None,
+            program: concat!("dsau ", env!("CARGO_PKG_VERSION")).to_string(),
+        }
+    }
+}
+
+/// The addresses of a server, by the system's own rules (nsswitch.conf, /etc/hosts).
+pub fn resolve(server: &str, port: u16) -> Result<Vec<SocketAddr>, SourceError> {
+    let unknown = |why: &str| SourceError::Unreachable(format!("Unknown host {server}: {why}"));
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for address in (server, port)
+        .to_socket_addrs()
+        .map_err(|_| unknown("the name has no address; try its fully qualified name"))?
+    {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    match found.is_empty() {
+        true => Err(unknown("the name has no address; try its fully qualified name")),
+        false => Ok(found),
+    }
+}
+
+/// Connects to a server and authenticates both sides.
+pub fn connect(server: &str, options: &Options) -> Result<Remote, SourceError> {
+    let addresses = resolve(server, options.port)?;
+    let store = Store::at(options.paths.ppkeys());
+    let key = store.load_local().map_err(|fault| match fault {
+        KeyError::Missing(_) => SourceError::Authentication(NO_KEYS.to_string()),
+        other => SourceError::Authentication(other.to_string()),
+    })?;
+    let identity = Identity::new(&key).map_err(|e| SourceError::Authentication(e.to_string()))?;
+    let mut last = SourceError::Missing;
+    for address in addresses {
+        match tcp(address, options) {
+            Ok(tcp) => {
+                let dial = Dial {
+                    server: server.to_string(),
+                    address,
+                    options: options.clone(),
+                    identity,
+                    store,
+                };
+                return Remote::open(dial, tcp);
+            }
+            Err(error) => last = unreachable(server, address, &error),
+        }
+    }
+    Err(last)
+}
+
+/// All that is needed to connect (again).
+pub(super) struct Dial {
+    pub server: String,
+    pub address: SocketAddr,
+    pub options: Options,
+    identity: Identity,
+    store: Store,
+}
+
+impl Dial {
+    /// Connects once more.
+    pub fn tcp(&self) -> Result<TcpStream, SourceError> {
+        tcp(self.address, &self.options).map_err(|e| unreachable(&self.server, self.address, &e))
+    }
+
+    /// Authenticates. Gives the stream, ready for requests, and what a person may want to know.
+    pub fn greet(&self, tcp: TcpStream) -> Result<(ClientStream, Vec<String>), SourceError> {
+        let known = self
+            .store
+            .trusted("root", self.address.ip())
+            .map_err(|fault| SourceError::Authentication(fault.to_string()))?;
+        if known.is_none() && !self.options.trustkey {
+            return Err(SourceError::Authentication(format!(
+                "Not authorized to trust the server={}'s public key (trustkey=false)",
+                self.server
+            )));
+        }
+        let (mut stream, key) = self
+            .identity
+            .connect(tcp, known, self.deadline())
+            .map_err(|error| self.tls(error))?;
+        let mut notes = Vec::new();
+        if known.is_none() {
+            notes.push(format!(
+                "Trusting server identity and willing to accept key from {}={}",
+                self.server,
+                self.address.ip()
+            ));
+        }
+        self.hello(&mut stream)?;
+        if known.is_none() {
+            self.trust(&key)?;
+        }
+        Ok((stream, notes))
+    }
+
+    pub fn deadline(&self) -> Deadline {
+        Deadline::after(self.options.timeout)
+    }
+
+    fn trust(&self, key: &PublicKey) -> Result<(), SourceError> {
+        self.store
+            .trust("root", self.address.ip(), key)
+            .map(|_| ())
+            .map_err(|fault| SourceError::Authentication(fault.to_string()))
+    }
+
+    fn hello(&self, stream: &mut ClientStream) -> Result<(), SourceError> {
+        let time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map(|age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+            .unwrap_or(0);
+        let mut program = self.options.program.clone().into_bytes();
+        program.truncate(wire::MAX_NAME);
+        let hello = Request::Hello(Hello {
+            versions: wire::VERSIONS,
+            features: 0,
+            time,
+            user: user(),
+            program: program.into(),
+        });
+        hello
+            .encode(0, stream.buffer())
+            .map_err(|e| SourceError::Protocol(e.to_string()))?;
+        match next(stream).map_err(|e| self.lost(e))? {
+            (_, Reply::Welcome { .. }) => Ok(()),
+            (_, Reply::Error { code, text }) => Err(self.said(code, &text)),
+            _ => Err(SourceError::Protocol(format!(
+                "{} does not answer the greeting",
+                self.server
+            ))),
+        }
+    }
+
+    fn tls(&self, error: TlsError) -> SourceError {
+        let (server, address) = (&self.server, self.address.ip());
+        match error {
+            TlsError::OtherKey { shown, known } => SourceError::Authentication(format!(
+                "The public key of {server}={address} is not the trusted one: it shows {}, root-{address}.pub holds {}",
+                shown.fingerprint(),
+                known.fingerprint()
+            )),
+            TlsError::KeyRefused => {
+                SourceError::Authentication(format!("{server} does not accept the key of this host"))
+            }
+            TlsError::Denied => SourceError::Refused(format!("{server} does not accept connections from this address")),
+            TlsError::Busy => SourceError::Unreachable(format!(
+                "{server}: Server is currently too busy -- increase MaxConnections or Splaytime?"
+            )),
+            TlsError::Protocol(why) => SourceError::Protocol(format!("{server}: {why}")),
+            TlsError::Io(error) => self.lost(error),
+        }
+    }
+
+    /// What an error of the connection means.
+    pub fn lost(&self, error: io::Error) -> SourceError {
+        let server = &self.server;
+        match crate::tls::io_error(error) {
+            TlsError::Io(error) => match error.kind() {
+                ErrorKind::TimedOut => SourceError::Unreachable(format!(
+                    "{server} does not answer within {} seconds",
+                    self.options.timeout.as_secs_f32()
+                )),
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                    SourceError::Unreachable(format!("{server} closed the connection"))
+                }
+                ErrorKind::InvalidData => SourceError::Protocol(format!("{server}: {error}")),
+                _ => SourceError::Unreachable(format!("{server}: {error}")),
+            },
+            other => self.tls(other),
+        }
+    }
+
+    /// What an error of the server means. Its text is a peer's: control characters become visible.
+    pub fn said(&self, code: Code, text: &BString) -> SourceError {
+        let text = format!("{}: {}", self.server, crate::log::clean(&text.to_string()));
+        match code {
+            Code::Refused => SourceError::Refused(text),
+            Code::Missing => SourceError::Missing,
+            Code::Changed | Code::Failed | Code::Limit => SourceError::Io(io::Error::other(text)),
+            Code::Busy => SourceError::Unreachable(text),
+            Code::Protocol => SourceError::Protocol(text),
+            Code::Identity => SourceError::Authentication(text),
+        }
+    }
+}
+
+/// Reads the next reply, whatever its request.
+pub(super) fn next(stream: &mut ClientStream) -> io::Result<(u32, Reply)> {
+    let Some((header, payload)) = wire::read_frame(stream, wire::MAX_REPLY)? else {
+        return Err(ErrorKind::UnexpectedEof.into());
+    };
+    let reply = Reply::decode(header, payload).map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?;
+    Ok((header.id, reply))
+}
+
+fn unreachable(server: &str, address: SocketAddr, error: &io::Error) -> SourceError {
+    let why = match error.kind() {
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => "no answer in time".to_string(),
+        _ => error.to_string(),
+    };
+    SourceError::Unreachable(format!("cannot connect to {server} ({address}): {why}"))
+}
+
+fn tcp(address: SocketAddr, options: &Options) -> io::Result<TcpStream> {
+    let Some(from) = options.bind else {
+        return TcpStream::connect_timeout(&address, options.timeout);
+    };
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
+    // On Linux the time-out for sending is also the one for connecting.
+    let seconds = i64::try_from(options.timeout.as_secs()).unwrap_or(i64::MAX);
+    let limit = TimeVal::new(seconds, i64::from(options.timeout.subsec_micros()));
+    setsockopt(&fd, sockopt::SendTimeout, &limit)?;
+    match connect_socket(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
+        Ok(()) => Ok(TcpStream::from(fd)),
+        Err(nix::errno::Errno::EINPROGRESS) => Err(ErrorKind::TimedOut.into()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The user of this process: the USER of our key file on the server.
+fn user() -> BString {
+    match nix::unistd::User::from_uid(nix::unistd::geteuid()) {
+        Ok(Some(user)) => user.name.into(),
+        _ => nix::unistd::geteuid().to_string().into(),
+    }
+}

@@ -1,0 +1,342 @@
+//! A server as a source of trees, and its agent as something to start.
+
+use std::collections::HashSet;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use bstr::{BStr, BString, ByteSlice};
+
+use super::connect::{Dial, next};
+use super::content::{Content, End};
+use crate::digest::Blake3;
+use crate::fsx::{Deliver, Entry, Kind, Select, Source, SourceError};
+use crate::tls::{ClientStream, Deadline};
+use crate::wire::{self, Reply, Request, WANT_SIZE, WANT_WINDOW, Want};
+
+/// The most entries a manifest may have before we stop listening.
+const MAX_ENTRIES: usize = 4_000_000;
+
+/// A server we are connected to.
+pub struct Remote {
+    dial: Dial,
+    stream: Option<ClientStream>,
+    id: u32,
+    unread: Vec<(BString, String)>,
+    notes: Vec<String>,
+}
+
+/// What a server says about a tree.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// It is what the digest the caller gave stands for.
+    Unchanged,
+    /// Its entries, and their digest for the next time.
+    Entries(Vec<Entry>, [u8; 32]),
+}
+
+impl Remote {
+    pub(super) fn open(dial: Dial, tcp: TcpStream) -> Result<Self, SourceError> {
+        let (stream, notes) = dial.greet(tcp)?;
+        Ok(Remote {
+            dial,
+            stream: Some(stream),
+            id: 0,
+            unread: Vec::new(),
+            notes,
+        })
+    }
+
+    /// The address of the server.
+    pub fn address(&self) -> SocketAddr {
+        self.dial.address
+    }
+
+    /// What a person may want to know, once: a key that was accepted on trust.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// As [`Source::manifest`]; a tree that is still what `known` stands for costs one short exchange.
+    pub fn list(&mut self, root: &Path, select: &Select, known: Option<[u8; 32]>) -> Result<Listing, SourceError> {
+        self.unread.clear();
+        let request = Request::Manifest {
+            root: root.as_os_str().as_bytes().into(),
+            known,
+            select: select.clone(),
+        };
+        let id = self.send(request)?;
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut hasher = Blake3::new();
+        let mut scratch = Vec::new();
+        let mut dirs: HashSet<BString> = HashSet::new();
+        loop {
+            match self.reply(id)? {
+                Reply::Alive => {}
+                Reply::Unchanged if known.is_some() && entries.is_empty() => return Ok(Listing::Unchanged),
+                Reply::Entries(more) => {
+                    if entries.len() + more.len() > MAX_ENTRIES {
+                        return Err(self.broken("a manifest that does not end"));
+                    }
+                    for entry in more {
+                        if !fits(entries.is_empty(), &entry, &mut dirs) {
+                            return Err(self.broken("a manifest in disorder"));
+                        }
+                        scratch.clear();
+                        if wire::put_entry(&entry, &mut scratch).is_err() {
+                            return Err(self.broken("an entry that cannot be"));
+                        }
+                        hasher.update(&scratch);
+                        entries.push(entry);
+                    }
+                }
+                Reply::Unread { path, text } => {
+                    if self.unread.len() >= MAX_ENTRIES {
+                        return Err(self.broken("a manifest that does not end"));
+                    }
+                    scratch.clear();
+                    let why = crate::log::clean(&text.to_string());
+                    let reply = Reply::Unread {
+                        path: path.clone(),
+                        text,
+                    };
+                    if reply.encode(0, &mut scratch).is_ok() {
+                        hasher.update(scratch.get(wire::HEADER..).unwrap_or_default());
+                    }
+                    self.unread.push((path, why));
+                }
+                Reply::ManifestEnd { count, digest } => {
+                    if count != entries.len() as u64 || digest != hasher.finish() {
+                        return Err(self.broken("a manifest that does not agree with its digest"));
+                    }
+                    return Ok(Listing::Entries(entries, digest));
+                }
+                Reply::Error { code, text } => return Err(self.dial.said(code, &text)),
+                _ => return Err(self.broken("a reply that does not belong into a manifest")),
+            }
+        }
+    }
+
+    /// Starts the agent of the server with these options, if one of the classes is defined there (always without any).
+    /// Each line of output goes to `line` as it comes. Gives the exit status.
+    pub fn exec(
+        &mut self,
+        args: &[BString],
+        classes: &[BString],
+        line: &mut dyn FnMut(&BStr),
+    ) -> Result<i32, SourceError> {
+        let id = self.send(Request::Exec {
+            args: args.to_vec(),
+            classes: classes.to_vec(),
+        })?;
+        loop {
+            match self.reply(id)? {
+                Reply::Line(text) => line(text.as_bstr()),
+                Reply::Alive => {}
+                Reply::Exit { status } => return Ok(status),
+                Reply::Error { code, text } => return Err(self.dial.said(code, &text)),
+                _ => return Err(self.broken("a reply that does not belong to a command")),
+            }
+        }
+    }
+
+    /// Says good-bye.
+    pub fn close(mut self) {
+        if let Some(stream) = self.stream.take() {
+            stream.close();
+        }
+    }
+
+    /// The connection, made anew when the server let go of it while nothing was under way.
+    fn stream(&mut self) -> Result<&mut ClientStream, SourceError> {
+        if self.stream.as_ref().is_some_and(ClientStream::stale) {
+            self.stream = None;
+        }
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => {
+                let (stream, notes) = self.dial.greet(self.dial.tcp()?)?;
+                self.notes.extend(notes);
+                stream
+            }
+        };
+        Ok(self.stream.insert(stream))
+    }
+
+    fn send(&mut self, request: Request) -> Result<u32, SourceError> {
+        self.id = self.id.wrapping_add(1).max(1);
+        let id = self.id;
+        request
+            .encode(id, self.stream()?.buffer())
+            .map_err(|e| SourceError::Protocol(e.to_string()))?;
+        Ok(id)
+    }
+
+    /// The next reply to a request. After an error of the connection it is not used again.
+    fn reply(&mut self, id: u32) -> Result<Reply, SourceError> {
+        let deadline = self.dial.deadline();
+        let Some(stream) = &mut self.stream else {
+            return Err(self.dial.lost(ErrorKind::UnexpectedEof.into()));
+        };
+        let read = stream.arm(deadline).and_then(|()| next(stream));
+        match read {
+            Ok((got, reply)) if got == id => Ok(reply),
+            // The connection is over, and this is why.
+            Ok((0, Reply::Error { code, text })) => {
+                self.stream = None;
+                Err(self.dial.said(code, &text))
+            }
+            Ok(_) => Err(self.broken("a reply to another request")),
+            Err(error) => {
+                self.stream = None;
+                Err(self.dial.lost(error))
+            }
+        }
+    }
+
+    fn broken(&mut self, what: &str) -> SourceError {
+        self.stream = None;
+        SourceError::Protocol(format!("{} sent {what}", self.dial.server))
+    }
+
+    /// Sends one more list of wanted files, as many as fit well; gives how many.
+    fn want(&mut self, id: u32, wanted: &[&Entry]) -> Result<usize, SourceError> {
+        let mut files = Vec::new();
+        let mut size = 0;
+        for entry in wanted {
+            let want = Want {
+                path: entry.path.clone(),
+                size: entry.size,
+                mtime: entry.mtime,
+                digest: entry.digest,
+            };
+            size += want.encoded_len();
+            if size > WANT_SIZE && !files.is_empty() {
+                break;
+            }
+            files.push(want);
+        }
+        let count = files.len();
+        let request = Request::Want {
+            last: count == wanted.len(),
+            files,
+        };
+        let Some(stream) = &mut self.stream else {
+            return Err(self.dial.lost(ErrorKind::UnexpectedEof.into()));
+        };
+        request
+            .encode(id, stream.buffer())
+            .map_err(|e| SourceError::Protocol(e.to_string()))?;
+        Ok(count)
+    }
+
+    /// One file: hands it over, and sees to it that the next reply is the next file's.
+    fn one(&mut self, id: u32, entry: &Entry, deliver: &mut Deliver<'_>) -> Result<(), SourceError> {
+        let size = match self.reply(id)? {
+            Reply::File { size } => size,
+            Reply::FileError { code, text } => {
+                let error = self.dial.said(code, &text);
+                return self.given(deliver(entry, Err(error)));
+            }
+            Reply::Error { code, text } => {
+                self.stream = None;
+                return Err(self.dial.said(code, &text));
+            }
+            _ => return Err(self.broken("a reply that does not belong into a fetch")),
+        };
+        if size != entry.size {
+            return Err(self.broken("a file of another size"));
+        }
+        let Some(mut stream) = self.stream.take() else {
+            return Err(self.dial.lost(ErrorKind::UnexpectedEof.into()));
+        };
+        let deadline = || -> Deadline { self.dial.deadline() };
+        let mut content = Content::new(&mut stream, &deadline, id, size);
+        if let Err(error) = content.vouch_if_empty() {
+            return Err(self.dial.lost(error));
+        }
+        let given = match content.refused() {
+            Some((code, text)) => deliver(entry, Err(self.dial.said(code, text))),
+            None => deliver(entry, Ok(&mut content)),
+        };
+        // The caller's own failure ends the stream; the connection still has the rest of it and is of no more use.
+        given?;
+        match content.finish() {
+            Ok(End::Whole | End::Error(..)) => {
+                self.stream = Some(stream);
+                Ok(())
+            }
+            Err(error) => Err(self.dial.lost(error)),
+        }
+    }
+
+    fn given(&mut self, result: io::Result<()>) -> Result<(), SourceError> {
+        result.map_err(|error| {
+            self.stream = None;
+            SourceError::Io(error)
+        })
+    }
+}
+
+/// The first entry is the root, every other one stands in a directory that came before.
+fn fits(first: bool, entry: &Entry, dirs: &mut HashSet<BString>) -> bool {
+    let parent = match entry.path.rfind_byte(b'/') {
+        Some(at) => entry.path.get(..at).unwrap_or_default(),
+        None => b"",
+    };
+    let stands = if entry.path.is_empty() {
+        first
+    } else {
+        !first && dirs.contains(parent.as_bstr())
+    };
+    if entry.kind == Kind::Dir {
+        return stands && dirs.insert(entry.path.clone());
+    }
+    stands
+}
+
+impl Source for Remote {
+    fn name(&self) -> &str {
+        &self.dial.server
+    }
+
+    fn manifest(&mut self, root: &Path, select: &Select) -> Result<Vec<Entry>, SourceError> {
+        match self.list(root, select, None)? {
+            Listing::Entries(entries, _) => Ok(entries),
+            Listing::Unchanged => Err(self.broken("an answer that was not asked for")),
+        }
+    }
+
+    fn unread(&self) -> &[(BString, String)] {
+        &self.unread
+    }
+
+    fn fetch(&mut self, root: &Path, wanted: &[&Entry], deliver: &mut Deliver<'_>) -> Result<(), SourceError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let id = self.send(Request::Fetch {
+            root: root.as_os_str().as_bytes().into(),
+        })?;
+        // Lists are sent a few ahead of the files: the server always has something to do, and neither side's lists
+        // outgrow what the sockets hold.
+        let mut asked = 0;
+        let mut lists = std::collections::VecDeque::new();
+        for (i, entry) in wanted.iter().enumerate() {
+            while asked < wanted.len() && lists.len() < WANT_WINDOW {
+                asked += self.want(id, wanted.get(asked..).unwrap_or_default())?;
+                lists.push_back(asked);
+            }
+            self.one(id, entry, deliver)?;
+            if lists.front() == Some(&(i + 1)) {
+                lists.pop_front();
+            }
+        }
+        match self.reply(id)? {
+            Reply::FetchEnd => Ok(()),
+            Reply::Error { code, text } => Err(self.dial.said(code, &text)),
+            _ => Err(self.broken("a reply that does not belong into a fetch")),
+        }
+    }
+}
