@@ -26,6 +26,19 @@ pub fn names_of(address: IpAddr, timeout: Duration) -> Vec<String> {
     names
 }
 
+/// The TCP port of a service in /etc/services.
+pub fn service_port(name: &str) -> Option<u16> {
+    port_in(&std::fs::read_to_string("/etc/services").ok()?, name)
+}
+
+fn port_in(services: &str, name: &str) -> Option<u16> {
+    services.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let (first, port) = (words.next()?, words.next()?.strip_suffix("/tcp")?);
+        (first == name || words.any(|alias| alias == name)).then(|| port.parse().ok())?
+    })
+}
+
 #[cfg(feature = "dns")]
 mod lookup {
     use std::net::IpAddr;
@@ -112,6 +125,14 @@ mod tests {
             });
         let names = names_of("127.0.0.1".parse().unwrap(), Duration::from_secs(5));
         assert_eq!(names.iter().any(|name| name == "localhost"), said, "{names:?}");
+    }
+
+    #[test]
+    fn a_port_is_found_by_name_and_alias_of_its_tcp_line() {
+        let text = "# c\ncfengine 1/udp\ncfengine\t5309/tcp cfe # x\n";
+        assert_eq!(port_in(text, "cfengine"), Some(5309));
+        assert_eq!(port_in(text, "cfe"), Some(5309));
+        assert_eq!(port_in(text, "x"), None);
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! What cfservd.conf says.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use bstr::BString;
+use bstr::{BStr, BString, ByteSlice};
 
-use super::rules::{Access, Pattern, names_needed};
+use super::rules::{Access, Pattern, Rule, names_needed};
+use crate::policy::{self, Body, Context, PolicyError, Pos, Program, Section};
+use crate::sys::process::split;
 
 /// The settings of a server. The default admits nobody.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub struct Config {
     pub deny_bad_clocks: bool,
     /// The classes that are true on this host, for cfrun.
     pub classes: HashSet<BString>,
+    /// Additions to the environment of the agent.
+    pub env: Vec<(OsString, OsString)>,
 }
 
 impl Default for Config {
@@ -54,11 +60,54 @@ impl Default for Config {
             bind: None,
             deny_bad_clocks: true,
             classes: HashSet::new(),
+            env: Vec::new(),
         }
     }
 }
 
 impl Config {
+    /// Reads the settings out of a policy. What cannot be understood is an error: a rule that means nothing must not
+    /// pass for one that forbids something.
+    pub fn from_program(program: &Program) -> Result<Self, Vec<PolicyError>> {
+        let mut read = Reading {
+            context: &program.context,
+            top: Pos {
+                file: Arc::from(
+                    program
+                        .files
+                        .first()
+                        .map_or("cfservd.conf", |f| f.to_str().unwrap_or("cfservd.conf")),
+                ),
+                line: 1,
+                col: 1,
+            },
+            errors: Vec::new(),
+        };
+        let config = Config {
+            access: Access {
+                admit: read.rules(program, Section::Admit),
+                deny: read.rules(program, Section::Deny),
+            },
+            allow: Some(read.hosts("AllowConnectionsFrom")).filter(|list| !list.is_empty()),
+            deny: read.hosts("DenyConnectionsFrom"),
+            multiple: read.hosts("AllowMultipleConnectionsFrom"),
+            trust: read.hosts("TrustKeysFrom"),
+            dynamic: read.hosts("DynamicAddresses"),
+            max_connections: read.number("MaxConnections", 10),
+            users: read.words("AllowUsers"),
+            command: read.text("cfrunCommand").map(|text| split(&text)).unwrap_or_default(),
+            log_all: read.switch("LogAllConnections", false),
+            bind: read.address("BindToInterface"),
+            deny_bad_clocks: read.switch("DenyBadClocks", true),
+            classes: program.context.classes().into_iter().collect(),
+            env: Vec::new(),
+        };
+        match read.errors.is_empty() {
+            true => Ok(config),
+            false => Err(read.errors),
+        }
+    }
+
     /// Whether names of clients are needed to decide about a connection as such.
     pub fn names_needed_to_connect(&self) -> bool {
         [&self.deny, &self.multiple]
@@ -73,5 +122,227 @@ impl Config {
             || self.names_needed_to_connect()
             || names_needed(&self.trust)
             || names_needed(&self.dynamic)
+    }
+}
+
+/// Reads settings and collects what is wrong with them.
+struct Reading<'a> {
+    context: &'a Context,
+    /// Where a fault of a control variable is said to be.
+    top: Pos,
+    errors: Vec<PolicyError>,
+}
+
+impl Reading<'_> {
+    fn error(&mut self, pos: Pos, message: String) {
+        self.errors.push(PolicyError {
+            pos,
+            message,
+            hint: None,
+            excerpt: None,
+        });
+    }
+
+    fn text(&self, name: &str) -> Option<BString> {
+        self.context.is_set(name).then(|| {
+            let value = self.context.get(name).unwrap_or_default();
+            self.context.expand(value.as_ref())
+        })
+    }
+
+    fn words(&self, name: &str) -> Vec<String> {
+        let separator = self.context.split();
+        self.context
+            .list(name)
+            .iter()
+            .flat_map(|word| policy_list(word.as_ref(), separator))
+            .collect()
+    }
+
+    fn switch(&mut self, name: &'static str, usual: bool) -> bool {
+        let Some(text) = self.text(name) else {
+            return usual;
+        };
+        match text.to_str_lossy().to_ascii_lowercase().as_str() {
+            "on" | "true" | "yes" => true,
+            "off" | "false" | "no" => false,
+            other => {
+                self.error(self.top.clone(), format!("{name} = ( {other} ) is neither on nor off"));
+                usual
+            }
+        }
+    }
+
+    fn number(&mut self, name: &'static str, usual: usize) -> usize {
+        let Some(text) = self.text(name) else {
+            return usual;
+        };
+        match text.to_str().ok().and_then(|text| text.trim().parse().ok()) {
+            Some(number) if number > 0 => number,
+            _ => {
+                self.error(self.top.clone(), format!("{name} = ( {text} ) is not a number above 0"));
+                usual
+            }
+        }
+    }
+
+    fn address(&mut self, name: &'static str) -> Option<IpAddr> {
+        let text = self.text(name)?;
+        let address = text.to_str().ok().and_then(|text| text.trim().parse().ok());
+        if address.is_none() {
+            self.error(self.top.clone(), format!("{name} = ( {text} ) is not an address"));
+        }
+        address
+    }
+
+    fn hosts(&mut self, name: &'static str) -> Vec<Pattern> {
+        let mut patterns = Vec::new();
+        for word in self.context.list(name) {
+            patterns.extend(self.patterns(word.as_ref(), &self.top.clone(), name));
+        }
+        patterns
+    }
+
+    fn patterns(&mut self, word: &BStr, pos: &Pos, what: &str) -> Vec<Pattern> {
+        let domain = self.context.get("domain").map(|domain| domain.to_string());
+        let domain = domain.filter(|domain| !domain.is_empty() && domain != "undefined.domain");
+        match Pattern::parse(word, self.context.split(), domain.as_deref()) {
+            Ok(patterns) => patterns,
+            Err(error) => {
+                self.error(pos.clone(), format!("{what}: {error}"));
+                Vec::new()
+            }
+        }
+    }
+
+    fn rules(&mut self, program: &Program, section: Section) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for rule in program.section(section) {
+            if !self.context.holds(&rule.class) {
+                continue;
+            }
+            let mut hosts = Vec::new();
+            if let Body::Members(members) = &rule.body {
+                for (word, pos) in members {
+                    let word = self.context.expand(word.as_ref());
+                    hosts.extend(self.patterns(word.as_ref(), pos, "not a host"));
+                }
+            }
+            let mut root = Vec::new();
+            for attr in rule.attrs.all("root") {
+                let word = self.context.expand(attr.value.as_ref());
+                root.extend(self.patterns(word.as_ref(), &attr.pos, "root="));
+            }
+            for path in self.context.iterate(rule.promiser.as_ref()) {
+                let path = match path.as_slice() {
+                    b"/" => path,
+                    longer => BString::from(longer.trim_end_with(|c| c == '/')),
+                };
+                if !path.starts_with(b"/") || path.split_str("/").any(|part| part == b"..") {
+                    self.error(rule.pos.clone(), format!("{path} is not an absolute path without '..'"));
+                    continue;
+                }
+                rules.push(Rule {
+                    path,
+                    hosts: hosts.clone(),
+                    root: root.clone(),
+                    place: rule.pos.to_string(),
+                });
+            }
+        }
+        rules
+    }
+}
+
+/// The words of a value: separated by blanks, commas and the list separator.
+fn policy_list(text: &BStr, separator: u8) -> Vec<String> {
+    text.split(|b| *b == separator || *b == b',' || b.is_ascii_whitespace())
+        .filter(|word| !word.is_empty())
+        .map(|word| word.to_str_lossy().into_owned())
+        .collect()
+}
+
+/// Reads a server's policy file and all it imports.
+pub fn load(
+    entry: &BStr,
+    context: Context,
+    world: &mut dyn policy::World,
+) -> Result<(Config, Program), Vec<PolicyError>> {
+    let program = policy::load(
+        entry,
+        policy::Phase::Server,
+        &policy::Options::default(),
+        context,
+        world,
+    )?;
+    let config = Config::from_program(&program)?;
+    Ok((config, program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Host, Machine};
+    use crate::sys::Paths;
+
+    fn read(text: &str) -> Result<Config, Vec<String>> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("cfservd.conf"), text).unwrap();
+        let mut world = Machine::new(&Paths::under(dir.path()), Host::detect()).with_inputs(dir.path());
+        let mut context = Context::default();
+        context.define("any");
+        context.define("linux");
+        load("cfservd.conf".into(), context, &mut world)
+            .map(|(config, _)| config)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    fn places(rules: &[Rule]) -> Vec<String> {
+        rules.iter().map(|rule| rule.path.to_string()).collect()
+    }
+
+    #[test]
+    fn the_settings_of_the_manual_are_read_ms_10() {
+        let config = read(
+            "control:\n domain = ( example.org )\n domain_list = ( \"*.abc.xyz.com,*.cde.xyz.com\" )\n \
+             cfrunCommand = ( \"/opt/dsau/sbin/cfagent -x\" )\n AllowUsers = ( root mark )\n MaxConnections = ( 30 )\n \
+             AllowConnectionsFrom = ( 10.1. 192.168.0.0/16 2001:db8::1 )\n TrustKeysFrom = ( 10.1.0.5-20 )\n \
+             DenyBadClocks = ( off )\n LogAllConnections = ( TRUE )\n BindToInterface = ( 127.0.0.1 )\n\
+             admit:\n /srv/files $(domain_list) 10.1.0.7 root=web1,web2\n nosuch::\n /never *\ngrant:\n linux::\n /srv/more *\n\
+             deny:\n /srv/files/secret *.bad.xyz.com\n",
+        )
+        .unwrap();
+        assert_eq!(places(&config.access.admit), ["/srv/files", "/srv/more"]);
+        assert_eq!(places(&config.access.deny), ["/srv/files/secret"]);
+        assert_eq!(config.access.admit[0].hosts.len(), 3);
+        assert_eq!(config.access.admit[0].root.len(), 4);
+        assert_eq!(config.users, ["root", "mark"]);
+        assert_eq!(config.command, ["/opt/dsau/sbin/cfagent", "-x"]);
+        assert_eq!(
+            (config.max_connections, config.log_all, config.deny_bad_clocks),
+            (30, true, false)
+        );
+        assert_eq!(config.allow.map(|list| list.len()), Some(3));
+        assert_eq!(config.trust.len(), 1);
+        assert_eq!(config.bind, Some("127.0.0.1".parse().unwrap()));
+        assert!(config.classes.contains(&BString::from("linux")));
+    }
+
+    #[test]
+    fn an_empty_file_admits_nobody() {
+        let config = read("control:\n domain = ( example.org )\n").unwrap();
+        assert!(config.access.admit.is_empty() && config.allow.is_none() && config.users.is_empty());
+        assert_eq!(config.max_connections, 10);
+    }
+
+    #[test]
+    fn a_list_that_is_not_understood_is_an_error_with_its_place() {
+        let errors = read("admit:\n /srv/files $(nosuch)\n").unwrap_err();
+        assert!(
+            errors[0].contains("cfservd.conf:2:13: not a host: '$(nosuch)'"),
+            "{errors:?}"
+        );
+        let errors = read("control:\n MaxConnections = ( many )\n TrustKeysFrom = ( 10.1.0.0/99 )\n").unwrap_err();
+        assert_eq!(errors.len(), 2, "{errors:?}");
     }
 }

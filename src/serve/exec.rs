@@ -1,5 +1,6 @@
 //! Starting the agent for cfrun (cfengine2.md 20): which options go through, and its output as it comes.
 
+use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -82,10 +83,11 @@ pub enum Event {
 
 /// Starts a command on a thread of its own and gives its events as they come. When nobody listens any more its output is
 /// dropped, and it may finish: an agent is not stopped halfway because somebody interrupted cfrun.
-pub fn start(argv: Vec<BString>) -> std::io::Result<Receiver<Event>> {
+pub fn start(argv: Vec<BString>, env: &[(OsString, OsString)]) -> std::io::Result<Receiver<Event>> {
     let (sender, receiver) = sync_channel(64);
     let mut command = Command::new(Argv::Direct(argv));
     command.line_limit = MAX_TEXT;
+    command.env = env.to_vec();
     std::thread::Builder::new()
         .name("exec".to_string())
         .stack_size(super::server::STACK)
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn output_comes_line_by_line_without_blank_lines_and_without_a_shell() {
-        let events = start(vec!["/bin/echo".into(), "a\n \n$(id); b".into()]).unwrap();
+        let events = start(vec!["/bin/echo".into(), "a\n \n$(id); b".into()], &[]).unwrap();
         let mut lines = Vec::new();
         for event in events {
             match event {

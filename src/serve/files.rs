@@ -72,7 +72,7 @@ impl<'a> View<'a> {
         };
         let (base, _) = self.granted(path, asked)?;
         let parent = if follow { path } else { parent(path) };
-        let real = match std::fs::canonicalize(&parent.to_path_lossy()) {
+        let real = match std::fs::canonicalize(parent.to_path_lossy()) {
             Ok(real) => BString::from(real.into_os_string().into_encoded_bytes()),
             Err(error) => return Err(self.absent(base, parent, asked, &error)),
         };

@@ -22,6 +22,6 @@ mod rules;
 mod server;
 mod session;
 
-pub use config::Config;
+pub use config::{Config, load};
 pub use rules::{Access, Decision, Pattern, Peer, Rule};
 pub use server::{Limits, Server};

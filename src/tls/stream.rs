@@ -153,18 +153,21 @@ where
 
     /// Says good-bye. The peer then knows that nothing was cut off.
     pub fn close(mut self) {
-        self.tls.send_close_notify();
-        let _ = self.flush();
-        let _ = self.tcp.tcp.shutdown(Shutdown::Write);
+        self.farewell();
     }
 
     /// Says good-bye and waits until the peer has hung up, at most this long and for a bounded number of bytes: what was
     /// said last is not lost to a reset.
     pub fn close_after(mut self, wait: Duration) {
+        self.farewell();
+        linger(&self.tcp.tcp, wait);
+    }
+
+    fn farewell(&mut self) {
+        let _ = self.flush();
         self.tls.send_close_notify();
         let _ = self.flush();
         let _ = self.tcp.tcp.shutdown(Shutdown::Write);
-        linger(&self.tcp.tcp, wait);
     }
 
     /// Whether the peer has hung up or sent something unasked while nothing was under way.

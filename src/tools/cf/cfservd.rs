@@ -1,9 +1,33 @@
-//! `cfservd`: Serve policy and files, and start the agent for cfrun.
+//! `cfservd`: gives out files and starts the agent for cfrun (cfengine2.md 18, 19).
 
 use std::ffi::OsString;
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::diag::{Exit, Fail};
+use bstr::BString;
+use clap::{Arg, ArgAction, ArgMatches};
+use jiff::Zoned;
+use log::{LevelFilter, error, info, warn};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::diag::{Exit, Fail, stderr_line};
+use crate::facts::{Host, Machine, initial_context};
+use crate::keys::{KeyError, Store};
+use crate::policy::PolicyError;
+use crate::serve::{Config, Limits, Server, load};
+use crate::sys::Paths;
+use crate::tls::Identity;
 use crate::tools::{Place, Tool};
+
+/// How often the files of the policy are looked at when nobody connects.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// The tool.
 pub static TOOL: Tool = Tool {
@@ -15,10 +39,300 @@ pub static TOOL: Tool = Tool {
 };
 
 fn command() -> clap::Command {
-    crate::tools::base("cfservd", "Serve policy and files, and start the agent for cfrun")
+    let flag = |id: &'static str, short: char, help: &'static str| {
+        Arg::new(id).short(short).long(id).action(ArgAction::SetTrue).help(help)
+    };
+    crate::tools::base("cfservd", "Give out files to agents and start the agent for cfrun")
+        .arg(
+            Arg::new("file")
+                .short('f')
+                .long("file")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(OsString))
+                .default_value("cfservd.conf")
+                .help("Read this policy file; a relative name is looked up in the inputs directory"),
+        )
+        .arg(flag("no-fork", 'F', "Stay in the foreground, log to standard error"))
+        .arg(flag("parse-only", 'p', "Check the policy file and end"))
+        .arg(
+            Arg::new("port")
+                .long("port")
+                .value_name("PORT")
+                .value_parser(clap::value_parser!(u16))
+                .help("Listen on this TCP port [default: cfengine in /etc/services, else 5308]"),
+        )
+        .arg(flag("verbose", 'v', "Log every connection and request"))
+        .arg(flag("debug", 'd', "As -v, and stay in the foreground"))
+        .arg(
+            Arg::new("ld-library-path")
+                .short('L')
+                .long("ld-library-path")
+                .value_name("PATH")
+                .value_parser(clap::value_parser!(OsString))
+                .help("Give the agent this LD_LIBRARY_PATH"),
+        )
 }
 
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
-    let _matches = crate::tools::parse(&TOOL, args)?;
-    Err(Fail::new(Exit::Internal, "this tool is being built"))
+    let matches = crate::tools::parse(&TOOL, args)?;
+    let level = match matches.get_flag("verbose") || matches.get_flag("debug") {
+        true => LevelFilter::Debug,
+        false => LevelFilter::Info,
+    };
+    crate::log::init(c"cfservd", level);
+    let mut policy = Policy::new(&matches);
+    let config = policy.read().map_err(|errors| report(&errors))?;
+    if policy.seen.is_empty() {
+        return Err(
+            Fail::new(Exit::Policy, format!("there is no policy file {}", policy.entry))
+                .hint(format!("it belongs into {}", policy.paths.inputs().display())),
+        );
+    }
+    if matches.get_flag("parse-only") {
+        return Ok(Exit::Done);
+    }
+    let identity = identity(&policy.paths)?;
+    let pid_file = PidFile::take(&policy.paths)?;
+    let port = matches.get_one::<u16>("port").copied();
+    let port = port
+        .or_else(|| crate::dns::service_port("cfengine"))
+        .unwrap_or(crate::wire::PORT);
+    let store = Store::at(policy.paths.ppkeys());
+    let bound = config
+        .bind
+        .map_or("all addresses".to_string(), |address| address.to_string());
+    let server = Server::bind(config, identity, store, port, Limits::default())
+        .map_err(|e| Fail::new(Exit::Failed, format!("cannot listen on TCP port {port} of {bound}")).because(e))?;
+    if !matches.get_flag("no-fork") && !matches.get_flag("debug") {
+        nix::unistd::daemon(false, false)
+            .map_err(|e| Fail::new(Exit::Internal, "cannot go to the background").because(e))?;
+        crate::log::to_syslog();
+    }
+    pid_file.note();
+    Daemon::new(policy, server, pid_file)?.run()
+}
+
+/// Says every error of a policy; the failure itself is silent.
+fn report(errors: &[PolicyError]) -> Fail {
+    for error in errors {
+        stderr_line(&error.to_string());
+        if let Some(hint) = &error.hint {
+            stderr_line(&format!("  hint: {hint}"));
+        }
+    }
+    Fail::silent(Exit::Policy)
+}
+
+fn identity(paths: &Paths) -> Result<Identity, Fail> {
+    let store = Store::at(paths.ppkeys());
+    let key = store.load_local().map_err(|fault| match fault {
+        KeyError::Missing(_) => Fail::new(Exit::Unreachable, crate::sync::NO_KEYS),
+        other => Fail::new(Exit::Unreachable, other),
+    })?;
+    Identity::new(&key).map_err(|e| Fail::new(Exit::Internal, e))
+}
+
+/// The policy file, and whether it changed.
+struct Policy {
+    paths: Paths,
+    entry: BString,
+    env: Vec<(OsString, OsString)>,
+    seen: Vec<(PathBuf, Option<Stamp>)>,
+    since: Zoned,
+}
+
+type Stamp = (u64, u64, i64, i64, i64);
+
+fn stamp(path: &PathBuf) -> Option<Stamp> {
+    let meta = fs::metadata(path).ok()?;
+    Some((
+        meta.ino(),
+        meta.size(),
+        meta.mtime(),
+        meta.mtime_nsec(),
+        meta.ctime_nsec(),
+    ))
+}
+
+impl Policy {
+    fn new(matches: &ArgMatches) -> Self {
+        let entry = matches.get_one::<OsString>("file").cloned().unwrap_or_default();
+        let library_path = matches.get_one::<OsString>("ld-library-path").cloned();
+        Policy {
+            paths: Paths::from_env(),
+            entry: entry.into_encoded_bytes().into(),
+            env: library_path
+                .map(|path| ("LD_LIBRARY_PATH".into(), path))
+                .into_iter()
+                .collect(),
+            seen: Vec::new(),
+            since: Zoned::now(),
+        }
+    }
+
+    /// Reads it anew. What was read is looked at from now on, also when it is wrong.
+    fn read(&mut self) -> Result<Config, Vec<PolicyError>> {
+        let host = Host::detect();
+        let context = initial_context(&host, &Zoned::now());
+        let mut world = Machine::new(&self.paths, host);
+        // Stamps first: what changes while we read is read again.
+        self.look();
+        let (mut config, program) = load(self.entry.as_ref(), context, &mut world)?;
+        for warning in &program.warnings {
+            warn!("{warning}");
+        }
+        config.env.clone_from(&self.env);
+        let known: Vec<PathBuf> = self.seen.iter().map(|(path, _)| path.clone()).collect();
+        if program.files != known {
+            self.seen = program.files.iter().map(|path| (path.clone(), stamp(path))).collect();
+        }
+        Ok(config)
+    }
+
+    fn look(&mut self) {
+        for (path, seen) in &mut self.seen {
+            *seen = stamp(path);
+        }
+    }
+
+    fn changed(&self) -> bool {
+        self.seen.iter().any(|(path, seen)| stamp(path) != *seen)
+    }
+
+    /// Puts a changed policy in force; one that does not parse, or is gone, changes nothing.
+    fn renew(&mut self, server: &Server) {
+        let before = self.seen.clone();
+        match self.read() {
+            Ok(config) if !self.seen.is_empty() => {
+                server.reconfigure(config);
+                self.since = Zoned::now();
+                info!("the policy was read again");
+            }
+            Ok(_) => {
+                self.seen = before;
+                self.look();
+                error!("{} is gone: keeping the policy of {}", self.entry, time(&self.since));
+            }
+            Err(errors) => {
+                for error in &errors {
+                    error!("{error}");
+                    // A file that is imported only now is looked at too, or its repair would not be noticed.
+                    let file = PathBuf::from(error.pos.file.as_ref());
+                    if !self.seen.iter().any(|(known, _)| *known == file) {
+                        self.seen.push((file.clone(), stamp(&file)));
+                    }
+                }
+                error!("the policy has errors: keeping the one of {}", time(&self.since));
+            }
+        }
+    }
+}
+
+/// A moment as ctime(3) writes it.
+fn time(moment: &Zoned) -> String {
+    moment.strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
+/// The pid file is locked as long as the daemon lives: there is one a host.
+struct PidFile {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl PidFile {
+    fn take(paths: &Paths) -> Result<Self, Fail> {
+        let path = paths.pid_file("cfservd");
+        let bad = |e| Fail::new(Exit::Failed, format!("cannot write {}", path.display())).because(e);
+        fs::create_dir_all(paths.work()).map_err(bad)?;
+        let file = fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(bad)?;
+        if !crate::sys::at::try_lock(&file).map_err(bad)? {
+            let pid = fs::read_to_string(&path).unwrap_or_default();
+            return Err(Fail::new(Exit::Failed, "cfservd runs already").because(format!("process {}", pid.trim())));
+        }
+        Ok(PidFile { path, file })
+    }
+
+    /// Writes the number of this process, which after detaching is another one.
+    fn note(&self) {
+        use std::io::Write;
+        let text = format!("{}\n", std::process::id());
+        let _ = self.file.set_len(0);
+        let _ = (&self.file).write_all(text.as_bytes());
+    }
+}
+
+struct Daemon {
+    policy: Policy,
+    server: Server,
+    pid_file: PidFile,
+    wake: UnixStream,
+    stop: Arc<AtomicUsize>,
+    reread: Arc<AtomicUsize>,
+    started: Zoned,
+}
+
+impl Daemon {
+    fn new(policy: Policy, server: Server, pid_file: PidFile) -> Result<Self, Fail> {
+        let bad = |e: std::io::Error| Fail::new(Exit::Internal, "cannot listen to signals").because(e);
+        let (wake, writer) = UnixStream::pair().map_err(bad)?;
+        wake.set_nonblocking(true).map_err(bad)?;
+        let (stop, reread) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        for (signal, flag) in [(SIGTERM, &stop), (SIGINT, &stop), (SIGHUP, &reread)] {
+            let number = usize::try_from(signal).unwrap_or_default();
+            signal_hook::flag::register_usize(signal, flag.clone(), number).map_err(bad)?;
+            // After the flag, so that who is woken sees it.
+            signal_hook::low_level::pipe::register(signal, writer.try_clone().map_err(bad)?).map_err(bad)?;
+        }
+        Ok(Daemon {
+            policy,
+            server,
+            pid_file,
+            wake,
+            stop,
+            reread,
+            started: Zoned::now(),
+        })
+    }
+
+    fn run(mut self) -> Result<Exit, Fail> {
+        use std::io::Read;
+        let address = self.server.address().map_err(|e| Fail::new(Exit::Internal, e))?;
+        info!("listening on {address}");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let wait = PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::NONE);
+        loop {
+            let mut waited = [
+                PollFd::new(self.server.listener().as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+            ];
+            let _ = poll(&mut waited, wait);
+            while matches!((&self.wake).read(&mut [0; 64]), Ok(n) if n > 0) {}
+            let signal = self.stop.load(Ordering::Relaxed);
+            if signal != 0 {
+                return Ok(self.end(signal));
+            }
+            if self.reread.swap(0, Ordering::Relaxed) != 0 || self.policy.changed() {
+                self.policy.renew(&self.server);
+            }
+            self.server.accept();
+        }
+    }
+
+    fn end(&self, signal: usize) -> Exit {
+        let name = match i32::try_from(signal) {
+            Ok(SIGINT) => "SIGINT",
+            _ => "SIGTERM",
+        };
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        info!("Received signal {signal} ({name}) while doing [cfservd]");
+        info!("Logical start time {}", time(&self.started));
+        info!("This sub-task started really at {}", time(&self.started));
+        let _ = fs::remove_file(&self.pid_file.path);
+        Exit::Done
+    }
 }
