@@ -1,2 +1,52 @@
 //! The agent: rules become changes. Look, plan, apply, record; one file per action type.
-pub mod editfiles;
+//!
+//! | file | owns |
+//! |---|---|
+//! | `phases` | a whole run: facts, update phase, main phase, how it ends: [`run()`] |
+//! | `run` | one phase: passes, classes, done flags, locks: [`Run`] |
+//! | `action` | the table of actions: [`ACTIONS`] |
+//! | `job` | one promise with its attributes: [`Job`] |
+//! | `options` | what the command line asks: [`RunOptions`] |
+//! | `report` | everything that is said: [`Report`], [`Sink`] |
+//! | `sources` | where copies come from: [`Sources`] |
+//! | `memory` | when promises were last looked after |
+//! | `lastgood` | the last policy that parsed |
+//! | `generation` | new policy files come together or not at all |
+//! | `mode`, `owner`, `perms` | permission bits and owners of one object |
+//! | `objects` | wildcards, homes, what is ignored |
+//! | `checksums` | content that should not change |
+//! | `diff` | unified diffs |
+//! | `copy`, `files`, `directories`, `links`, `alerts`, `module` | the actions |
+
+pub mod action;
+mod alerts;
+mod checksums;
+mod copy;
+pub mod diff;
+mod directories;
+mod files;
+mod generation;
+pub mod job;
+mod lastgood;
+mod links;
+mod memory;
+pub mod mode;
+mod module;
+mod objects;
+mod options;
+pub mod owner;
+pub mod perms;
+mod phases;
+mod preconf;
+pub mod report;
+mod run;
+pub mod sources;
+
+pub use action::{ACTIONS, Action, Work};
+pub use job::{BadAttr, BytesPath, Job};
+pub use memory::Memory;
+pub use options::RunOptions;
+pub use phases::{Ending, Setup, run};
+pub use report::{Level, Levels, Report, Sink, Tally};
+pub use run::{Outcome, Run, Stop};
+pub use sources::{OnlyLocal, OpenOptions, Sources};

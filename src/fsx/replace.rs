@@ -9,7 +9,7 @@ use bstr::{BStr, BString, ByteSlice};
 use xattr::FileExt;
 
 use super::{Backup, backup, stray};
-use crate::sys::at::{self, Dir};
+use crate::sys::at::{self, Dir, Meta};
 
 /// What the new file must be.
 #[derive(Clone, Debug)]
@@ -86,6 +86,28 @@ impl<'a> Fresh<'a> {
     /// Checks what was written, keeps the old file if a backup is wanted, and puts the new one in its place, durably.
     /// On an error the old file is as it was. Gives where the old file was kept.
     pub fn commit(mut self, name: &BStr, wanted: &Wanted, keep: Option<&Backup>) -> io::Result<Option<backup::Saved>> {
+        let old = self.finish(name, wanted)?;
+        let saved = match (old, keep) {
+            (Some(_), Some(keep)) => Some(backup::save(self.dir, name, keep)?),
+            _ => None,
+        };
+        self.dir.rename(self.temp.as_ref(), self.dir, name)?;
+        self.live = false;
+        self.dir.sync()?;
+        Ok(saved)
+    }
+
+    /// Checks and finishes what was written but leaves it under its temporary name, which is given: the caller renames
+    /// several together. It is the caller's to remove from now on.
+    pub fn stage(mut self, name: &BStr, wanted: &Wanted) -> io::Result<BString> {
+        self.finish(name, wanted)?;
+        self.dir.sync()?;
+        self.live = false;
+        Ok(std::mem::take(&mut self.temp))
+    }
+
+    /// Checks what was written and gives it everything but its name. Gives what has that name now.
+    fn finish(&mut self, name: &BStr, wanted: &Wanted) -> io::Result<Option<Meta>> {
         self.check(wanted)?;
         let old = self.dir.look(name)?;
         if old.is_some_and(|old| old.is_dir()) {
@@ -103,14 +125,7 @@ impl<'a> Fresh<'a> {
             at::file_times(&self.file, atime, mtime)?;
         }
         self.file.sync_all()?;
-        let saved = match (old, keep) {
-            (Some(_), Some(keep)) => Some(backup::save(self.dir, name, keep)?),
-            _ => None,
-        };
-        self.dir.rename(self.temp.as_ref(), self.dir, name)?;
-        self.live = false;
-        self.dir.sync()?;
-        Ok(saved)
+        Ok(old)
     }
 
     fn check(&self, wanted: &Wanted) -> io::Result<()> {

@@ -1,0 +1,96 @@
+//! The table of actions: what a word of the action sequence does. A new action is one file and one line here.
+
+use bstr::{BString, ByteSlice};
+
+use super::{Job, Run, alerts, copy, directories, files, links};
+use crate::policy::{Rule, Section};
+
+/// One type of action.
+pub struct Action {
+    /// Its word in the action sequence.
+    pub name: &'static str,
+    /// The section its rules stand in.
+    pub section: Section,
+    /// What its promises are called in locks and messages about them (`shellcommand`).
+    pub operator: &'static str,
+    /// The promises of a rule: promiser and a second value that goes with it, expanded.
+    pub expand: fn(&Run<'_>, &Rule) -> Vec<(BString, BString)>,
+    /// Rules with a smaller number come first, otherwise they come in text order.
+    pub order: fn(&Rule) -> u8,
+    /// Only in the first pass of a phase.
+    pub once: bool,
+    /// What is done.
+    pub work: Work,
+}
+
+/// How an action does its work.
+pub enum Work {
+    /// It is called for each promise when its turn comes: its class holds, it was not done yet, and no lock is on it.
+    Each(fn(&mut Run<'_>, &Job)),
+    /// It walks its rules itself, by [`Run::jobs`], [`Run::holds`], [`Run::begin`] and [`Run::end`].
+    All(fn(&mut Run<'_>, &'static Action)),
+    /// It can be written in a policy but is not built yet: a rule that holds fails the run, and says so.
+    NotBuilt,
+}
+
+/// Every action, by its word in the action sequence.
+pub static ACTIONS: &[&Action] = &[
+    &copy::ACTION,
+    &files::ACTION,
+    &directories::ACTION,
+    &links::ACTION,
+    &not_built("editfiles", Section::EditFiles),
+    &not_built("shellcommands", Section::ShellCommands),
+    &not_built("tidy", Section::Tidy),
+    &not_built("disable", Section::Disable),
+    &not_built("rename", Section::Disable),
+    &not_built("processes", Section::Processes),
+    &not_built("packages", Section::Packages),
+    &not_built("methods", Section::Methods),
+    &not_built("required", Section::Disks),
+    &not_built("disks", Section::Disks),
+    &not_built("resolve", Section::Resolve),
+    &not_built("addmounts", Section::MiscMounts),
+    &not_built("mountall", Section::Mountables),
+    &not_built("mountinfo", Section::Mountables),
+    &not_built("mailcheck", Section::MailServer),
+    &not_built("netconfig", Section::Interfaces),
+    &not_built("unmount", Section::Unmount),
+    &not_built("checktimezone", Section::Control),
+];
+
+/// The alerts, which are no word of the action sequence: they come after it.
+pub static ALERTS: &Action = &alerts::ACTION;
+
+const fn not_built(name: &'static str, section: Section) -> Action {
+    Action {
+        name,
+        section,
+        operator: name,
+        expand: whole,
+        order: in_text_order,
+        once: false,
+        work: Work::NotBuilt,
+    }
+}
+
+/// The action a word of the action sequence means.
+pub fn find(word: &[u8]) -> Option<&'static Action> {
+    ACTIONS.iter().copied().find(|action| action.name.as_bytes() == word)
+}
+
+/// No order but that of the text.
+pub fn in_text_order(_: &Rule) -> u8 {
+    0
+}
+
+/// One promise for each value of the list variables in the promiser.
+pub fn iterate(run: &Run<'_>, rule: &Rule) -> Vec<(BString, BString)> {
+    let objects = run.ctx.iterate(rule.promiser.as_bstr());
+    objects.into_iter().map(|object| (object, BString::default())).collect()
+}
+
+/// One promise, whatever its variables hold.
+pub fn whole(run: &Run<'_>, rule: &Rule) -> Vec<(BString, BString)> {
+    vec![(run.ctx.expand(rule.promiser.as_bstr()), BString::default())]
+}

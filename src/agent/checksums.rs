@@ -1,0 +1,125 @@
+//! `checksum=`: files whose content should not change, and set-uid programs that should not appear (cfengine2.md 14.2).
+//! What they were is remembered in the state directory.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use bstr::BStr;
+
+use super::Run;
+use super::job::BadAttr;
+use super::report::Level;
+use crate::fsx::{Dir, digest_of};
+use crate::state::{Classes, Digests, key_of};
+
+/// Minutes for which `checksum_alerts` holds after a change.
+const ALERT_MINUTES: i64 = 60;
+
+/// The algorithm names of `checksum=`. The name tells the records apart and stands in messages; what is compared is
+/// blake3 for all of them: md5 and sha1 can be forged today.
+pub fn algorithms(word: &BStr) -> Result<Vec<&'static str>, BadAttr> {
+    Ok(match word.to_ascii_lowercase().as_slice() {
+        b"" => Vec::new(),
+        b"md5" => vec!["md5"],
+        b"sha" | b"sha1" => vec!["sha"],
+        b"sha224" => vec!["sha224"],
+        b"sha256" => vec!["sha256"],
+        b"sha384" => vec!["sha384"],
+        b"sha512" => vec!["sha512"],
+        b"best" => vec!["md5", "sha"],
+        _ => return Err(BadAttr(format!("Unknown checksum type {word}"))),
+    })
+}
+
+/// Compares a file with what is remembered of it.
+pub fn check(run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, algorithms: &[&'static str]) -> io::Result<()> {
+    let digest = blake3::Hash::from_bytes(digest_of(dir.read(name)?)?)
+        .to_hex()
+        .to_string();
+    let Some(store) = run.memory.store().cloned() else {
+        return Ok(());
+    };
+    let key = key_of(path.as_os_str().as_bytes());
+    let (known, damage) = store.read::<Digests>(Digests::FILE)?;
+    if let Some(damage) = damage {
+        run.report.error(damage);
+    }
+    let known = known.files.get(&key).cloned().unwrap_or_default();
+    let update = run.is_on("ChecksumUpdates");
+    let shown = path.display();
+    let mut news = known.clone();
+    for algorithm in algorithms {
+        match known.get(*algorithm) {
+            None => {
+                run.report.say(
+                    Level::Silent,
+                    format_args!("File {shown} was not in {algorithm} database - new file found"),
+                );
+                news.insert((*algorithm).to_string(), digest.clone());
+            }
+            Some(old) if *old == digest => {}
+            Some(_) => {
+                let line = "!".repeat(46);
+                run.report.error(&line);
+                run.report.error(format_args!(
+                    "SECURITY ALERT: Checksum ({algorithm}) for {shown} changed!"
+                ));
+                run.report.error(&line);
+                alert(run)?;
+                if update {
+                    news.insert((*algorithm).to_string(), digest.clone());
+                }
+            }
+        }
+    }
+    if news != known && !run.dry {
+        store.update(Digests::FILE, |digests: &mut Digests| {
+            digests.files.entry(key).or_default().extend(news);
+        })?;
+    }
+    Ok(())
+}
+
+/// Sets `checksum_alerts` for an hour (2.2.8).
+fn alert(run: &mut Run<'_>) -> io::Result<()> {
+    run.define("checksum_alerts".into());
+    if run.dry {
+        return Ok(());
+    }
+    let now = run.now.timestamp().as_second();
+    if let Some(store) = run.memory.store() {
+        store.update(Classes::FILE, |classes: &mut Classes| {
+            classes.set("checksum_alerts", now, ALERT_MINUTES, false);
+        })?;
+    }
+    Ok(())
+}
+
+/// Reports a set-uid program of root that was not seen before.
+pub fn note_setuid(run: &mut Run<'_>, path: &Path) {
+    let Some(store) = run.memory.store().cloned() else {
+        return;
+    };
+    let key = key_of(path.as_os_str().as_bytes());
+    let seen = store
+        .read::<Digests>("setuid")
+        .is_ok_and(|(seen, _)| seen.files.contains_key(&key));
+    if seen {
+        return;
+    }
+    run.report.say(
+        Level::Silent,
+        format_args!("NEW SETUID root PROGRAM {}", path.display()),
+    );
+    if run.dry {
+        return;
+    }
+    let written = store.update("setuid", |seen: &mut Digests| {
+        seen.files.entry(key).or_default();
+    });
+    if let Err(error) = written {
+        run.report
+            .error(format_args!("Cannot remember set-uid programs: {error}"));
+    }
+}

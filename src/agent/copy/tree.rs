@@ -1,0 +1,521 @@
+//! A copy from its manifest on: what has to be made, what has to be fetched, and doing it.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use bstr::{BStr, BString, ByteSlice};
+
+use super::manner::{LinkType, Manner};
+use super::{failover, purge, write};
+use crate::agent::job::BytesPath;
+use crate::agent::links::relative;
+use crate::agent::perms::Manner as PermManner;
+use crate::agent::report::Level;
+use crate::agent::{Job, Outcome, Run};
+use crate::fsx::{self, Dir, Entry, Kind, Node, Place, Source, SourceError, any_matches};
+
+/// Links that lead to links are followed this far.
+const MOST_LINKS: usize = 16;
+
+/// One object of the source, and where it belongs.
+pub(super) struct Item {
+    /// Path below the destination; empty for the object itself.
+    pub rel: BString,
+    /// What the source says of it.
+    pub entry: Entry,
+    /// Which root it is fetched from.
+    pub root: usize,
+}
+
+/// Everything one copy works with.
+pub(super) struct Copy<'c> {
+    pub job: &'c Job,
+    pub manner: &'c Manner,
+    /// `localhost`, or the server.
+    pub host: String,
+    /// Where things come from: the rule's source, and targets of links that are followed.
+    pub roots: Vec<PathBuf>,
+    pub target: Target,
+    /// Only said, not done.
+    pub dry: bool,
+}
+
+/// Where things go.
+pub(super) enum Target {
+    /// A single object.
+    One(Place),
+    /// A tree, its top directory open.
+    Tree(Dir, PathBuf),
+    /// A tree whose top is not there yet, in a dry run.
+    Nowhere(PathBuf),
+}
+
+/// A place of the destination.
+pub struct Spot {
+    pub dir: Dir,
+    pub name: BString,
+    pub path: PathBuf,
+}
+
+impl Copy<'_> {
+    /// The path of an object at the source, for messages.
+    pub fn source_path(&self, item: &Item) -> PathBuf {
+        join(&self.roots[item.root], item.entry.path.as_bstr())
+    }
+
+    /// The path of an object at the destination.
+    pub fn target_path(&self, rel: &BStr) -> PathBuf {
+        match &self.target {
+            Target::One(place) => join(&place.path, rel),
+            Target::Tree(_, path) | Target::Nowhere(path) => join(path, rel),
+        }
+    }
+
+    /// The open directory an object belongs in. `None` where it is not there, which only happens in a dry run.
+    pub fn spot(&self, rel: &BStr) -> io::Result<Option<Spot>> {
+        let path = self.target_path(rel);
+        match &self.target {
+            Target::One(place) => Ok(Some(Spot {
+                dir: place.dir.again()?,
+                name: place.name.clone(),
+                path,
+            })),
+            Target::Tree(top, _) => match top.parent_of(rel) {
+                Ok((dir, name)) => Ok(Some(Spot {
+                    dir,
+                    name: name.to_owned(),
+                    path,
+                })),
+                Err(error) if self.dry && error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            },
+            Target::Nowhere(_) => Ok(None),
+        }
+    }
+}
+
+fn join(root: &Path, rel: &BStr) -> PathBuf {
+    if rel.is_empty() {
+        root.to_path_buf()
+    } else {
+        root.join(rel.as_path())
+    }
+}
+
+/// Copies an object or a tree.
+pub fn copy(run: &mut Run<'_>, job: &Job, manner: &Manner, source: &mut dyn Source, from: &Path, to: &Path) {
+    if let Err(error) = attempt(run, job, manner, source, from, to) {
+        say_failure(run, job, source.name(), from, &error);
+    }
+}
+
+fn say_failure(run: &mut Run<'_>, job: &Job, host: &str, from: &Path, error: &SourceError) {
+    let shown = from.display();
+    match error {
+        // Silent below inform: optional files per host are common (22.2, 24.1).
+        SourceError::Missing => {
+            run.report
+                .verbose(format_args!("Can't stat {shown} in copy ({host}): {error}"));
+            run.record(job, Outcome::Failed);
+        }
+        SourceError::Io(cause) => {
+            run.report.error(format_args!("Cannot copy {shown}: {cause}"));
+            failover(run, job);
+        }
+        other => {
+            run.report.error(format_args!(
+                "Cannot copy {host}:{shown}: {other}; what is here stays as it is"
+            ));
+            failover(run, job);
+        }
+    }
+}
+
+fn attempt(
+    run: &mut Run<'_>,
+    job: &Job,
+    manner: &Manner,
+    source: &mut dyn Source,
+    from: &Path,
+    to: &Path,
+) -> Result<(), SourceError> {
+    let entries = source.manifest(from, &manner.select)?;
+    let unread: Vec<BString> = source.unread().iter().map(|(path, _)| path.clone()).collect();
+    for (path, why) in source.unread().to_vec() {
+        run.report.error(format_args!(
+            "Cannot read {}: {why}",
+            join(from, path.as_bstr()).display()
+        ));
+        run.record(job, Outcome::Failed);
+    }
+    let mut copy = Copy {
+        job,
+        manner,
+        host: source.name().to_string(),
+        roots: vec![from.to_path_buf()],
+        target: Target::Nowhere(to.components().collect()),
+        dry: run.dry || manner.warn,
+    };
+    let mut items: Vec<Item> = entries
+        .into_iter()
+        .map(|entry| Item {
+            rel: entry.path.clone(),
+            entry,
+            root: 0,
+        })
+        .collect();
+    follow_links(run, source, &mut copy, &mut items)?;
+    let Some(top) = items.first() else {
+        return Err(SourceError::Missing);
+    };
+    let tree = top.entry.kind == Kind::Dir;
+    if tree && manner.select.recurse == 0 {
+        run.report.verbose(format_args!(
+            "{} is a directory, and recurse= is not given: nothing is copied",
+            from.display()
+        ));
+        return Ok(());
+    }
+    if !reach_target(run, &mut copy, &items[0], tree)? {
+        return Ok(());
+    }
+    let wanted = plan(run, &copy, &items);
+    write::fetch(run, &copy, source, &items, &wanted)?;
+    if tree && manner.purge {
+        purge::purge(run, &copy, &items, &unread);
+    }
+    Ok(())
+}
+
+/// Opens (and makes) the place of the destination. False where something else is there and may not be replaced.
+fn reach_target(run: &mut Run<'_>, copy: &mut Copy<'_>, top: &Item, tree: bool) -> Result<bool, SourceError> {
+    let Target::Nowhere(to) = &copy.target else {
+        return Ok(true);
+    };
+    let to = to.clone();
+    let place = if copy.dry {
+        match Place::of(&to) {
+            Ok(place) => place,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) if to == Path::new("/") && tree => {
+                copy.target = Target::Tree(Dir::open(&to).map_err(|_| error)?, to);
+                return Ok(true);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    } else if to == Path::new("/") && tree {
+        copy.target = Target::Tree(Dir::open(&to)?, to);
+        return Ok(true);
+    } else {
+        Place::with_parents(&to, 0o755)?.0
+    };
+    if !tree {
+        copy.target = Target::One(place);
+        return Ok(true);
+    }
+    let wish = copy.manner.wish_for(&top.entry);
+    match std::fs::metadata(&to) {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => {
+            mismatch(run, copy, top, &to);
+            return Ok(false);
+        }
+        Err(_) if copy.dry => return Ok(true),
+        Err(_) => {
+            place.dir.mkdir(place.name(), wish.mode_for(top.entry.mode, true))?;
+            let meta = place.dir.meta(place.name())?;
+            run.check_object(&place.dir, place.name(), &to, &meta, &wish, PermManner::Fix("Object"))?;
+        }
+    }
+    copy.target = Target::Tree(Dir::open(&to)?, to.clone());
+    if copy.manner.checkroot {
+        let meta = place.dir.meta(place.name())?;
+        if meta.is_dir() {
+            run.check_object(&place.dir, place.name(), &to, &meta, &wish, PermManner::Fix("Object"))?;
+        }
+    }
+    Ok(true)
+}
+
+pub(super) fn mismatch(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, to: &Path) {
+    run.report.error(format_args!(
+        "Image exists but src/dest type mismatch source={}, dest={}",
+        copy.source_path(item).display(),
+        to.display()
+    ));
+    run.record(copy.job, Outcome::Failed);
+}
+
+/// Replaces links that are to be followed by what they lead to.
+fn follow_links(
+    run: &mut Run<'_>,
+    source: &mut dyn Source,
+    copy: &mut Copy<'_>,
+    items: &mut Vec<Item>,
+) -> Result<(), SourceError> {
+    let manner = copy.manner;
+    let follows = |item: &Item| {
+        item.entry.kind == Kind::Link
+            && (manner.link_type == LinkType::Copy || any_matches(&manner.copy_links, name_of(copy, item).as_bstr()))
+    };
+    if !items.iter().any(follows) {
+        return Ok(());
+    }
+    let mut out = Vec::new();
+    for item in std::mem::take(items) {
+        if !(item.entry.kind == Kind::Link
+            && (manner.link_type == LinkType::Copy || any_matches(&manner.copy_links, name_of(copy, &item).as_bstr())))
+        {
+            out.push(item);
+            continue;
+        }
+        let mut path = copy.source_path(&item);
+        let mut target = item.entry.target.clone();
+        let mut found = None;
+        for _ in 0..MOST_LINKS {
+            path = lexical(&path.parent().unwrap_or(Path::new("/")).join(target.as_path()));
+            let mut select = manner.select.clone();
+            select.include.clear();
+            match source.manifest(&path, &select) {
+                Ok(entries) if entries.first().is_some_and(|entry| entry.kind == Kind::Link) => {
+                    target = entries.into_iter().next().map(|entry| entry.target).unwrap_or_default();
+                }
+                Ok(entries) => {
+                    found = Some(entries);
+                    break;
+                }
+                Err(SourceError::Missing) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(entries) = found else {
+            let shown = copy.source_path(&item);
+            run.report
+                .error(format_args!("Cannot copy {}: the link leads nowhere", shown.display()));
+            run.record(copy.job, Outcome::Failed);
+            continue;
+        };
+        copy.roots.push(path);
+        let root = copy.roots.len() - 1;
+        for entry in entries {
+            let mut rel = item.rel.clone();
+            if !rel.is_empty() && !entry.path.is_empty() {
+                rel.push(b'/');
+            }
+            rel.extend_from_slice(&entry.path);
+            out.push(Item { rel, entry, root });
+        }
+    }
+    *items = out;
+    Ok(())
+}
+
+fn name_of(copy: &Copy<'_>, item: &Item) -> BString {
+    let path = copy.source_path(item);
+    path.file_name().map(|name| name.as_bytes().into()).unwrap_or_default()
+}
+
+/// A path without `.` and `x/..`, looked at as text: the source may be another machine.
+fn lexical(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Goes through the manifest: makes directories, links and special files, repairs modes, and gives what has to be fetched.
+fn plan(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item]) -> Vec<write::Fetch> {
+    let mut wanted = Vec::new();
+    let mut barred: Vec<BString> = Vec::new();
+    let mut first_names: HashMap<(usize, (u64, u64)), usize> = HashMap::new();
+    for (number, item) in items.iter().enumerate() {
+        let below_barred = |bar: &BString| {
+            item.rel
+                .strip_prefix(bar.as_slice())
+                .is_some_and(|rest| rest.starts_with(b"/"))
+        };
+        if barred.iter().any(below_barred) || (item.rel.is_empty() && item.entry.kind == Kind::Dir) {
+            continue;
+        }
+        let result = match item.entry.kind {
+            Kind::Dir => directory(run, copy, item).map(|entered| {
+                if !entered {
+                    barred.push(item.rel.clone());
+                }
+            }),
+            Kind::File => {
+                let key = (item.root, item.entry.inode);
+                let first = (item.entry.nlink > 1).then(|| *first_names.entry(key).or_insert(number));
+                match first {
+                    Some(first) if first != number => {
+                        wanted.push(write::Fetch::hard_link(number, first));
+                        Ok(())
+                    }
+                    _ => write::decide(run, copy, items, number).map(|fetch| wanted.extend(fetch)),
+                }
+            }
+            Kind::Link => link(run, copy, item),
+            Kind::Fifo => special(run, copy, item, Node::Fifo),
+            Kind::Socket => Ok(()),
+            Kind::Char(device) => special(run, copy, item, Node::Char(device)),
+            Kind::Block(device) => special(run, copy, item, Node::Block(device)),
+        };
+        if let Err(error) = result {
+            let shown = copy.target_path(item.rel.as_bstr());
+            run.report
+                .error(format_args!("Cannot write {}: {error}", shown.display()));
+            failover(run, copy.job);
+        }
+    }
+    wanted
+}
+
+/// A directory of the tree. False where something else is there and may not be replaced.
+fn directory(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item) -> io::Result<bool> {
+    let Some(spot) = copy.spot(item.rel.as_bstr())? else {
+        return Ok(true);
+    };
+    let name = spot.name.as_bstr();
+    let wish = copy.manner.wish_for(&item.entry);
+    match spot.dir.look(name)? {
+        Some(meta) if meta.is_dir() => {
+            if !copy.dry || run.dry {
+                run.check_object(&spot.dir, name, &spot.path, &meta, &wish, PermManner::Fix("Object"))?;
+            }
+            Ok(true)
+        }
+        Some(_) if copy.manner.typecheck => {
+            mismatch(run, copy, item, &spot.path);
+            Ok(false)
+        }
+        other => {
+            if copy.dry {
+                return Ok(true);
+            }
+            if other.is_some() {
+                write::set_aside(run, copy, &spot)?;
+            }
+            spot.dir.mkdir(name, wish.mode_for(item.entry.mode, true))?;
+            let meta = spot.dir.meta(name)?;
+            run.check_object(&spot.dir, name, &spot.path, &meta, &wish, PermManner::Fix("Object"))?;
+            Ok(true)
+        }
+    }
+}
+
+/// A symbolic link of the source.
+fn link(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item) -> io::Result<()> {
+    let source = copy.source_path(item);
+    let target = &item.entry.target;
+    let wanted: BString = match copy.manner.link_type {
+        LinkType::Absolute => {
+            let whole = lexical(&source.parent().unwrap_or(Path::new("/")).join(target.as_path()));
+            whole.as_os_str().as_bytes().into()
+        }
+        LinkType::Relative => relative(&source, target.as_path()),
+        // A bare name is written with `./` before it (observed).
+        _ if !target.starts_with(b"/") && !target.starts_with(b".") => [b"./", target.as_slice()].concat().into(),
+        _ => target.clone(),
+    };
+    make_link(run, copy, item, wanted.as_bstr())
+}
+
+/// Puts a symbolic link in place.
+pub(super) fn make_link(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, target: &BStr) -> io::Result<()> {
+    let shown = copy.target_path(item.rel.as_bstr());
+    let spot = copy.spot(item.rel.as_bstr())?;
+    let old = match &spot {
+        Some(spot) => spot.dir.look(spot.name.as_bstr())?,
+        None => None,
+    };
+    if let (Some(spot), Some(old)) = (&spot, &old) {
+        if old.is_link() && spot.dir.read_link(spot.name.as_bstr())? == target {
+            run.record(copy.job, Outcome::Kept);
+            return Ok(());
+        }
+        if !old.is_link() && copy.manner.typecheck {
+            mismatch(run, copy, item, &shown);
+            return Ok(());
+        }
+    }
+    if copy.dry {
+        run.report.bare(
+            Level::Silent,
+            format!("Need to link {} -> {target}", shown.display()).as_bytes(),
+        );
+        return Ok(());
+    }
+    let Some(spot) = spot else { return Ok(()) };
+    run.sweep(&spot.dir);
+    if old.is_some_and(|old| !old.is_link()) {
+        write::set_aside(run, copy, &spot)?;
+    }
+    run.report
+        .inform(format_args!("Linking files {} -> {target}", shown.display()));
+    fsx::place_symlink(&spot.dir, spot.name.as_bstr(), target)?;
+    let wish = copy.manner.wish_for(&item.entry);
+    let meta = spot.dir.meta(spot.name.as_bstr())?;
+    let (uid, gid) = (wish.uid_for(meta.uid()), wish.gid_for(meta.gid()));
+    if uid.is_some() || gid.is_some() {
+        spot.dir.object(spot.name.as_bstr())?.chown(uid, gid)?;
+    }
+    run.record(copy.job, Outcome::Repaired);
+    Ok(())
+}
+
+/// A pipe or device of the source.
+fn special(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, node: Node) -> io::Result<()> {
+    let shown = copy.target_path(item.rel.as_bstr());
+    let Some(spot) = copy.spot(item.rel.as_bstr())? else {
+        return Ok(());
+    };
+    let name = spot.name.as_bstr();
+    let wish = copy.manner.wish_for(&item.entry);
+    if let Some(meta) = spot.dir.look(name)? {
+        let same = match node {
+            Node::Fifo => meta.is_fifo(),
+            Node::Socket => meta.is_socket(),
+            Node::Char(device) => meta.is_char() && meta.rdev() == device,
+            Node::Block(device) => meta.is_block() && meta.rdev() == device,
+        };
+        if same {
+            if !copy.dry || run.dry {
+                run.check_object(&spot.dir, name, &spot.path, &meta, &wish, PermManner::Fix("Object"))?;
+            }
+            run.record(copy.job, Outcome::Kept);
+            return Ok(());
+        }
+        if copy.manner.typecheck {
+            mismatch(run, copy, item, &shown);
+            return Ok(());
+        }
+        if !copy.dry {
+            write::set_aside(run, copy, &spot)?;
+        }
+    }
+    let source = copy.source_path(item);
+    if copy.dry {
+        write::say_need(
+            run,
+            &format!("Need this: {} wasn't at destination (copying)", shown.display()),
+        );
+        return Ok(());
+    }
+    run.report
+        .inform(format_args!("Copying from {}:{}", copy.host, source.display()));
+    spot.dir.mknod(name, node, wish.mode_for(item.entry.mode, false))?;
+    let meta = spot.dir.meta(name)?;
+    run.check_object(&spot.dir, name, &spot.path, &meta, &wish, PermManner::Fix("Object"))?;
+    run.record(copy.job, Outcome::Repaired);
+    Ok(())
+}

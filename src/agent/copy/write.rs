@@ -1,0 +1,404 @@
+//! Files of a copy: deciding which are fetched, and putting each in place, whole or not at all.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use bstr::{BString, ByteSlice};
+
+use super::failover;
+use super::tree::{Copy, Item, Spot, mismatch};
+use crate::agent::job::BytesPath;
+use crate::agent::perms::Manner as PermManner;
+use crate::agent::report::Level;
+use crate::agent::{Outcome, Run, diff, generation};
+use crate::fsx::{Backup, Fresh, Meta, Place, Source, SourceError, Wanted, any_matches, place_hard_link};
+
+/// Contents larger than this are not shown as a diff.
+const DIFF_LIMIT: u64 = 1 << 20;
+
+/// A file that is wanted.
+pub(super) struct Fetch {
+    /// The number of its item.
+    item: usize,
+    /// It is another name of this item.
+    link_to: Option<usize>,
+    /// Something was there before.
+    update: bool,
+}
+
+impl Fetch {
+    /// A second name of a file of the same tree.
+    pub fn hard_link(item: usize, first: usize) -> Fetch {
+        Fetch {
+            item,
+            link_to: Some(first),
+            update: false,
+        }
+    }
+}
+
+/// Says what a dry run would do; such lines have no prefix (observed).
+pub(super) fn say_need(run: &mut Run<'_>, text: &str) {
+    run.report.bare(Level::Silent, text.as_bytes());
+}
+
+/// Whether a plain file has to be fetched. One that does not gets its mode and owner repaired here.
+pub(super) fn decide(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], number: usize) -> io::Result<Option<Fetch>> {
+    let item = &items[number];
+    let source = copy.source_path(item);
+    let name: BString = source
+        .file_name()
+        .map(|name| name.as_encoded_bytes().into())
+        .unwrap_or_default();
+    let shown = copy.target_path(item.rel.as_bstr());
+    if any_matches(&copy.manner.symlink, name.as_bstr()) {
+        let target = BString::from(source.as_os_str().as_encoded_bytes());
+        super::tree::make_link(run, copy, item, target.as_bstr())?;
+        return Ok(None);
+    }
+    if let Some(why) = copy.manner.unfit(item.entry.size) {
+        run.report.inform(format_args!(
+            "Source file {} {why} in copy (omitting)",
+            source.display()
+        ));
+        return Ok(None);
+    }
+    if any_matches(&copy.manner.single, name.as_bstr()) && !run.written.insert(shown.clone()) {
+        run.report.verbose(format_args!(
+            "{} was written before in this run (SingleCopy)",
+            shown.display()
+        ));
+        return Ok(None);
+    }
+    let need = || format!("Need this: {} wasn't at destination (copying)", shown.display());
+    let Some(spot) = copy.spot(item.rel.as_bstr())? else {
+        say_need(run, &need());
+        return Ok(wanted(run, copy, number, false));
+    };
+    match spot.dir.look(spot.name.as_bstr())? {
+        None => {
+            auto_define(run, &shown);
+            if copy.dry {
+                say_need(run, &need());
+            }
+            Ok(wanted(run, copy, number, false))
+        }
+        Some(meta) if !meta.is_file() && copy.manner.typecheck => {
+            mismatch(run, copy, item, &shown);
+            Ok(None)
+        }
+        Some(meta) if !meta.is_file() || copy.manner.differs(&item.entry, &spot.dir, &spot.name, &meta)? => {
+            auto_define(run, &shown);
+            if copy.dry {
+                let (source, host) = (source.display(), &copy.host);
+                say_need(
+                    run,
+                    &format!(
+                        "Need this: update of image {} from master {source} on {host}",
+                        shown.display()
+                    ),
+                );
+            }
+            Ok(wanted(run, copy, number, true))
+        }
+        Some(meta) => {
+            if !copy.dry || run.dry {
+                repair(run, copy, item, &spot, &meta)?;
+            }
+            run.record(copy.job, Outcome::Kept);
+            Ok(None)
+        }
+    }
+}
+
+fn repair(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, spot: &Spot, meta: &Meta) -> io::Result<()> {
+    let wish = copy.manner.wish_for(&item.entry);
+    run.check_object(
+        &spot.dir,
+        spot.name.as_bstr(),
+        &spot.path,
+        meta,
+        &wish,
+        PermManner::Fix("Object"),
+    )?;
+    Ok(())
+}
+
+/// In a dry run content is fetched only to be shown.
+fn wanted(run: &Run<'_>, copy: &Copy<'_>, item: usize, update: bool) -> Option<Fetch> {
+    (!copy.dry || run.options.diff).then_some(Fetch {
+        item,
+        link_to: None,
+        update,
+    })
+}
+
+/// `AutoDefine`: classes set because a file of that name is about to be copied.
+fn auto_define(run: &mut Run<'_>, path: &Path) {
+    let bound = run.ctx.bound("AutoDefine");
+    for (class, pattern) in bound {
+        let pattern = run.ctx.expand(pattern.as_bstr());
+        if crate::fsx::matches(&pattern, path.as_os_str().as_encoded_bytes()) {
+            run.define(class.text());
+        }
+    }
+}
+
+/// Fetches everything that is wanted in one stream for each root, and puts it in place.
+pub(super) fn fetch(
+    run: &mut Run<'_>,
+    copy: &Copy<'_>,
+    source: &mut dyn Source,
+    items: &[Item],
+    wanted: &[Fetch],
+) -> Result<(), SourceError> {
+    let mut batch = generation::Batch::for_copy(run, &copy.target_path("".into()));
+    for (root, path) in copy.roots.iter().enumerate() {
+        let fetches: Vec<&Fetch> = wanted
+            .iter()
+            .filter(|fetch| fetch.link_to.is_none() && items[fetch.item].root == root)
+            .collect();
+        if fetches.is_empty() {
+            continue;
+        }
+        let entries: Vec<_> = fetches.iter().map(|fetch| &items[fetch.item].entry).collect();
+        let mut at = 0;
+        source.fetch(path, &entries, &mut |_, content| {
+            // They come in the order they were asked for.
+            let Some(fetch) = fetches.get(at) else {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "more files came than were asked for",
+                ));
+            };
+            at += 1;
+            deliver(run, copy, &items[fetch.item], fetch.update, content, batch.as_mut());
+            Ok(())
+        })?;
+    }
+    if let Some(batch) = batch {
+        batch.commit(run)?;
+    }
+    for fetch in wanted {
+        if let Some(first) = fetch.link_to
+            && let Err(error) = second_name(run, copy, &items[fetch.item], &items[first])
+        {
+            let shown = copy.target_path(items[fetch.item].rel.as_bstr());
+            run.report
+                .error(format_args!("Cannot link {}: {error}", shown.display()));
+            failover(run, copy.job);
+        }
+    }
+    Ok(())
+}
+
+/// Takes the content of one file. What goes wrong is said; the rest of the stream still comes.
+fn deliver(
+    run: &mut Run<'_>,
+    copy: &Copy<'_>,
+    item: &Item,
+    update: bool,
+    content: Result<&mut dyn Read, SourceError>,
+    batch: Option<&mut generation::Batch>,
+) {
+    let source = copy.source_path(item);
+    let result = match content {
+        Ok(reader) => write(run, copy, item, update, reader, batch),
+        Err(SourceError::Missing) => {
+            run.report
+                .verbose(format_args!("{} went away while it was copied", source.display()));
+            return run.record(copy.job, Outcome::Failed);
+        }
+        Err(error) => Err(io::Error::other(error.to_string())),
+    };
+    match result {
+        Ok(true) => run.record(copy.job, Outcome::Repaired),
+        Ok(false) => {}
+        Err(error) => {
+            let (source, to) = (source.display(), copy.target_path(item.rel.as_bstr()));
+            let host = &copy.host;
+            run.report.error(format_args!(
+                "Cannot copy {host}:{source} to {}: {error}; the old file stays",
+                to.display()
+            ));
+            failover(run, copy.job);
+        }
+    }
+}
+
+/// Writes one file; gives whether anything was changed.
+fn write(
+    run: &mut Run<'_>,
+    copy: &Copy<'_>,
+    item: &Item,
+    update: bool,
+    reader: &mut dyn Read,
+    batch: Option<&mut generation::Batch>,
+) -> io::Result<bool> {
+    let spot = copy.spot(item.rel.as_bstr())?;
+    let shown = copy.target_path(item.rel.as_bstr());
+    if copy.dry {
+        show_diff(run, item, spot.as_ref(), &shown, reader)?;
+        return Ok(false);
+    }
+    let Some(spot) = spot else { return Ok(false) };
+    let name = spot.name.as_bstr();
+    run.sweep(&spot.dir);
+    let old = spot.dir.look(name)?;
+    let wish = copy.manner.wish_for(&item.entry);
+    let mode = wish.mode_for(item.entry.mode, false);
+    let times = copy
+        .manner
+        .preserve_times
+        .then_some((item.entry.mtime, item.entry.mtime));
+    let wanted = Wanted {
+        mode,
+        uid: wish.owners.first().copied(),
+        gid: wish.groups.first().copied(),
+        times,
+        size: None,
+        digest: item.entry.digest,
+        carry: true,
+    };
+    let mut fresh = Fresh::new(&spot.dir)?;
+    if run.options.diff && item.entry.size <= DIFF_LIMIT {
+        let mut new = Vec::new();
+        reader.take(DIFF_LIMIT + 1).read_to_end(&mut new)?;
+        diff_with_old(run, Some(&spot), &shown, &new);
+        fresh.fill(&mut new.as_slice())?;
+    }
+    fresh.fill(reader)?;
+    if old.is_some_and(|old| old.is_dir()) {
+        set_aside(run, copy, &spot)?;
+    }
+    let keep = copy
+        .manner
+        .backup(&shown)
+        .filter(|_| old.is_some_and(|old| !old.is_dir()));
+    match batch {
+        Some(batch) => batch.add(fresh.stage(name, &wanted)?, &spot, keep)?,
+        None => {
+            let saved = fresh.commit(name, &wanted, keep.as_ref())?;
+            if let Some((beside, moved)) = saved.and_then(|saved| Some((saved.beside, saved.moved?))) {
+                run.report.inform(format_args!(
+                    "Moved {} to repository location {}",
+                    beside.display(),
+                    moved.display()
+                ));
+            }
+        }
+    }
+    let source = copy.source_path(item);
+    if update {
+        let (shown, source, host) = (shown.display(), source.display(), &copy.host);
+        run.report
+            .inform(format_args!("Updated image {shown} from master {source} on {host}"));
+    } else {
+        run.report
+            .inform(format_args!("Copying from {}:{}", copy.host, source.display()));
+    }
+    // The original writes with mode 600 and repairs it afterwards; the words are kept, the file never had that mode.
+    if mode != 0o600 {
+        run.report.inform(format_args!(
+            "Object {} had permission 600, changed it to {mode:o}",
+            shown.display()
+        ));
+    }
+    Ok(true)
+}
+
+fn show_diff(
+    run: &mut Run<'_>,
+    item: &Item,
+    spot: Option<&Spot>,
+    shown: &Path,
+    reader: &mut dyn Read,
+) -> io::Result<()> {
+    if item.entry.size > DIFF_LIMIT {
+        run.report.bare(
+            Level::Silent,
+            format!("{} is too large to be shown", shown.display()).as_bytes(),
+        );
+        return Ok(());
+    }
+    let mut new = Vec::new();
+    reader.take(DIFF_LIMIT + 1).read_to_end(&mut new)?;
+    diff_with_old(run, spot, shown, &new);
+    Ok(())
+}
+
+fn diff_with_old(run: &mut Run<'_>, spot: Option<&Spot>, shown: &Path, new: &[u8]) {
+    let mut old = Vec::new();
+    if let Some(file) = spot.and_then(|spot| spot.dir.read(spot.name.as_bstr()).ok()) {
+        // What cannot be read is shown as empty; writing it will say why.
+        let _ = file.take(DIFF_LIMIT + 1).read_to_end(&mut old);
+    }
+    if old.len() as u64 > DIFF_LIMIT {
+        return run.report.bare(
+            Level::Silent,
+            format!("{} is too large to be shown", shown.display()).as_bytes(),
+        );
+    }
+    for line in diff::unified(shown, &old, new) {
+        run.report.bare(Level::Silent, &line);
+    }
+}
+
+/// Gives a file its second name, as at the source.
+fn second_name(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, first: &Item) -> io::Result<()> {
+    let (Some(to), Some(from)) = (copy.spot(item.rel.as_bstr())?, copy.spot(first.rel.as_bstr())?) else {
+        say_need(
+            run,
+            &format!(
+                "Need this: {} wasn't at destination (copying)",
+                copy.target_path(item.rel.as_bstr()).display()
+            ),
+        );
+        return Ok(());
+    };
+    let Some(original) = from.dir.look(from.name.as_bstr())? else {
+        return Ok(());
+    };
+    let old = to.dir.look(to.name.as_bstr())?;
+    if old.is_some_and(|old| old.inode() == original.inode()) {
+        run.record(copy.job, Outcome::Kept);
+        return Ok(());
+    }
+    if old.is_some_and(|old| !old.is_file()) {
+        mismatch(run, copy, item, &to.path);
+        return Ok(());
+    }
+    if copy.dry {
+        say_need(
+            run,
+            &format!("Need this: {} wasn't at destination (copying)", to.path.display()),
+        );
+        return Ok(());
+    }
+    run.report.inform(format_args!(
+        "Hardlinking files {} -> {}",
+        to.path.display(),
+        from.path.display()
+    ));
+    let place = |spot: Spot| Place {
+        dir: spot.dir,
+        name: spot.name,
+        path: spot.path,
+    };
+    place_hard_link(&place(from), &place(to))?;
+    run.record(copy.job, Outcome::Repaired);
+    Ok(())
+}
+
+/// Moves what is in the way aside; only reached where the rule allows replacing one kind of object by another.
+pub(super) fn set_aside(run: &mut Run<'_>, copy: &Copy<'_>, spot: &Spot) -> io::Result<()> {
+    let mut keep = Backup::beside(&spot.path);
+    keep.stamp = copy.manner.stamp.clone();
+    let saved = keep.name_of(spot.name.as_bstr());
+    run.report.inform(format_args!(
+        "Moving {} to {}",
+        spot.path.display(),
+        spot.path.with_file_name(saved.as_path()).display()
+    ));
+    spot.dir.rename(spot.name.as_bstr(), &spot.dir, saved.as_bstr())
+}

@@ -1,0 +1,159 @@
+//! The last policy that parsed. Every file of a policy that was read without an error is kept, together, in one file of
+//! the state directory; when a new policy is broken, the machine runs the kept one and stays manageable.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use bstr::{BStr, BString, ByteVec};
+use serde::{Deserialize, Serialize};
+
+use crate::policy::{CommandOutput, FileFacts, World};
+use crate::state::{Store, key_of};
+
+/// A policy as it was read: all of its files. Bytes are kept as [`key_of`] writes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// Seconds since the epoch when it was read first.
+    pub since: i64,
+    files: Vec<Kept>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    /// The name it was asked for by.
+    name: String,
+    /// The path it was found at.
+    path: String,
+    content: String,
+}
+
+impl Generation {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Reads what is kept under a name (`last_good.main`).
+    pub fn load(store: &Store, name: &str) -> io::Result<Generation> {
+        store.read(name).map(|(generation, _)| generation)
+    }
+
+    /// Keeps this one, if it is not the one that is kept.
+    pub fn keep(&self, store: &Store, name: &str) -> io::Result<()> {
+        let kept = Generation::load(store, name)?;
+        if kept.files == self.files {
+            return Ok(());
+        }
+        store
+            .update(name, |generation: &mut Generation| *generation = self.clone())
+            .map(|_| ())
+    }
+}
+
+/// The machine, with policy files noted as they are read, or taken from a kept policy.
+pub struct Reader<'w> {
+    world: &'w mut dyn World,
+    replay: Option<Generation>,
+    /// What was read.
+    pub read: Generation,
+}
+
+impl<'w> Reader<'w> {
+    /// Reads policy files as they are now.
+    pub fn recording(world: &'w mut dyn World, now: i64) -> Self {
+        let read = Generation {
+            since: now,
+            files: Vec::new(),
+        };
+        Reader {
+            world,
+            replay: None,
+            read,
+        }
+    }
+
+    /// Reads policy files as they were kept.
+    pub fn replaying(world: &'w mut dyn World, generation: Generation) -> Self {
+        Reader {
+            world,
+            replay: Some(generation),
+            read: Generation::default(),
+        }
+    }
+}
+
+impl World for Reader<'_> {
+    fn read_policy(&mut self, name: &BStr) -> io::Result<(PathBuf, Vec<u8>)> {
+        if let Some(kept) = &self.replay {
+            let key = key_of(name);
+            let file = kept
+                .files
+                .iter()
+                .find(|file| file.name == key)
+                .ok_or(io::ErrorKind::NotFound)?;
+            let path = BString::from(Vec::unescape_bytes(&file.path));
+            return Ok((
+                super::job::BytesPath::as_path(&path).to_path_buf(),
+                Vec::unescape_bytes(&file.content),
+            ));
+        }
+        let (path, content) = self.world.read_policy(name)?;
+        self.read.files.push(Kept {
+            name: key_of(name),
+            path: key_of(path.as_os_str().as_encoded_bytes()),
+            content: key_of(&content),
+        });
+        Ok((path, content))
+    }
+
+    fn env(&self, name: &BStr) -> Option<BString> {
+        self.world.env(name)
+    }
+    fn run(&mut self, command: &BStr, shell: bool) -> io::Result<CommandOutput> {
+        self.world.run(command, shell)
+    }
+    fn lstat(&self, path: &BStr) -> Option<FileFacts> {
+        self.world.lstat(path)
+    }
+    fn read_file(&self, path: &BStr, limit: usize) -> io::Result<Vec<u8>> {
+        self.world.read_file(path, limit)
+    }
+    fn user_exists(&self, user: &BStr) -> bool {
+        self.world.user_exists(user)
+    }
+    fn group_exists(&self, group: &BStr) -> bool {
+        self.world.group_exists(group)
+    }
+    fn in_netgroup(&self, group: &BStr) -> bool {
+        self.world.in_netgroup(group)
+    }
+    fn addresses(&self) -> Vec<IpAddr> {
+        self.world.addresses()
+    }
+    fn run_module(&mut self, name: &BStr, args: &BStr) -> Option<io::Result<CommandOutput>> {
+        self.world.run_module(name, args)
+    }
+    fn read_tcp(&mut self, host: &BStr, port: u16, send: &BStr, limit: usize) -> io::Result<Vec<u8>> {
+        self.world.read_tcp(host, port, send, limit)
+    }
+    fn random(&mut self, low: u64, high: u64) -> u64 {
+        self.world.random(low, high)
+    }
+    fn verbose(&mut self, text: &str) {
+        self.world.verbose(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_survive_being_kept() {
+        let all: Vec<u8> = (0..=255).collect();
+        for text in [&all[..], b"\\x41 \\n", b""] {
+            assert_eq!(Vec::unescape_bytes(key_of(text)), text);
+        }
+    }
+}

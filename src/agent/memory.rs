@@ -1,0 +1,128 @@
+//! What a run remembers of earlier ones: when each promise was last looked after.
+
+use super::Job;
+use super::report::Report;
+use crate::policy::Phase;
+use crate::state::{Promises, Store, key_of};
+
+/// Promises that nobody asked about for this long are forgotten: 90 days.
+const FORGET: i64 = 90 * 24 * 3600;
+
+/// When promises were last looked after, of earlier runs and of this one.
+#[derive(Debug)]
+pub struct Memory {
+    store: Option<Store>,
+    known: Promises,
+    fresh: Promises,
+}
+
+impl Memory {
+    /// Nothing is remembered and nothing will be.
+    pub fn none() -> Memory {
+        Memory {
+            store: None,
+            known: Promises::default(),
+            fresh: Promises::default(),
+        }
+    }
+
+    /// What a store remembers; with `promises`, also when each promise was last looked after.
+    pub fn open(store: Store, promises: bool, report: &mut Report<'_>) -> Memory {
+        let mut memory = Memory::none();
+        if promises {
+            match store.read::<Promises>(Promises::FILE) {
+                Ok((known, damage)) => {
+                    memory.known = known;
+                    if let Some(damage) = damage {
+                        report.error(damage);
+                    }
+                }
+                Err(error) => report.error(format_args!(
+                    "Cannot read when promises were last kept, from {}: {error}",
+                    store.dir().display()
+                )),
+            }
+        }
+        memory.store = Some(store);
+        memory
+    }
+
+    /// Where state files are.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// The key of a promise: its phase, kind and objects for a reader, and a digest of its attributes, so that two rules
+    /// about one object do not stand in each other's way.
+    pub fn key(phase: Phase, operator: &str, job: &Job) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for attr in &job.rule.attrs.0 {
+            hasher.update(attr.name.as_bytes());
+            hasher.update(&[0]);
+            hasher.update(&attr.value);
+            hasher.update(&[0]);
+        }
+        hasher.update(format!("{:?}", bodies(job)).as_bytes());
+        let digest = hasher.finalize().to_hex();
+        let phase = if phase == Phase::Update { "update" } else { "main" };
+        format!(
+            "{phase}.{operator}.{}.{}.{}",
+            key_of(&job.object),
+            key_of(&job.other),
+            &digest.as_str()[..16]
+        )
+    }
+
+    /// A promise as messages show it.
+    pub fn shown(operator: &str, job: &Job) -> String {
+        format!("{operator}.{}", job.object)
+    }
+
+    /// Whole minutes since a promise was last looked after.
+    pub fn elapsed(&self, key: &str, now: i64) -> Option<i64> {
+        let last = self.fresh.last.get(key).or_else(|| self.known.last.get(key))?;
+        // A clock that was set back must not hold a promise up for ever.
+        (*last <= now).then(|| (now - last) / 60)
+    }
+
+    /// A promise was looked after.
+    pub fn record(&mut self, key: String, now: i64) {
+        self.fresh.last.insert(key, now);
+    }
+
+    /// Writes down what is new, together with what other runs wrote meanwhile.
+    pub fn save(&mut self, report: &mut Report<'_>) {
+        let Some(store) = &self.store else { return };
+        let Some(newest) = self.fresh.last.values().max().copied() else {
+            return;
+        };
+        let fresh = std::mem::take(&mut self.fresh);
+        let result = store.update(Promises::FILE, |promises: &mut Promises| {
+            promises.merge(&fresh, newest - FORGET)
+        });
+        match result {
+            Ok(None) => {}
+            Ok(Some(damage)) => report.error(damage),
+            Err(error) => report.error(format_args!(
+                "Cannot write down which promises were kept, in {}: {error}",
+                store.dir().display()
+            )),
+        }
+        self.known.merge(&fresh, newest - FORGET);
+    }
+}
+
+/// The body without positions, which move when other lines of the policy change.
+fn bodies(job: &Job) -> Vec<String> {
+    use crate::policy::Body;
+    match &job.rule.body {
+        Body::Edit(commands) => commands
+            .iter()
+            .map(|command| format!("{} {:?}", command.name, command.arg))
+            .collect(),
+        Body::Link { to, children, force } => vec![format!("{to:?} {children} {force}")],
+        Body::Restart(command) => vec![format!("{command:?}")],
+        Body::Call(args) => args.iter().map(|arg| format!("{arg:?}")).collect(),
+        Body::None | Body::SetOptionString | Body::Pairs(_) | Body::Words(_) | Body::Members(_) => Vec::new(),
+    }
+}

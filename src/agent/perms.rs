@@ -1,0 +1,164 @@
+//! Mode and owner of one object: what is there, what is wanted, what is said and done about it. Used by files, copy and
+//! directories. Works on the object itself, taken hold of by descriptor; links are never followed.
+
+use std::io;
+use std::path::Path;
+
+use bstr::{BStr, ByteSlice};
+
+use super::job::BadAttr;
+use super::mode::ModeChange;
+use super::report::Level;
+use super::{Job, Run, owner};
+use crate::fsx::{Dir, Meta};
+
+/// What mode and owner an object should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Bits to set and to clear.
+    pub mode: Option<ModeChange>,
+    /// Any of these; the first is set where none fits. Empty = any.
+    pub owners: Vec<u32>,
+    /// As `owners`.
+    pub groups: Vec<u32>,
+    /// Directories get x where the mode gives r.
+    pub rxdirs: bool,
+}
+
+/// What is said and done about a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Only said.
+    Warn,
+    /// Repaired; the word names the object in the message: `Object`, `Plain file`, `Directory`.
+    Fix(&'static str),
+}
+
+impl Wish {
+    /// The mode wanted of an object that is now `meta`.
+    pub fn mode_for(&self, mode: u32, is_dir: bool) -> u32 {
+        match self.mode {
+            None => mode,
+            Some(change) if is_dir => change.apply_to_dir(mode, self.rxdirs),
+            Some(change) => change.apply(mode),
+        }
+    }
+
+    /// The owner to set, when the one that is there does not fit.
+    pub fn uid_for(&self, uid: u32) -> Option<u32> {
+        wrong(&self.owners, uid)
+    }
+
+    /// The group to set, when the one that is there does not fit.
+    pub fn gid_for(&self, gid: u32) -> Option<u32> {
+        wrong(&self.groups, gid)
+    }
+}
+
+fn wrong(wanted: &[u32], is: u32) -> Option<u32> {
+    wanted.first().copied().filter(|_| !wanted.contains(&is))
+}
+
+impl Run<'_> {
+    /// The mode, owner and group a rule asks for.
+    pub fn wish(&self, job: &Job) -> Result<Wish, BadAttr> {
+        let ids = |name, one: fn(&BStr) -> Result<u32, String>| match self.value(job, name) {
+            Some(text) => owner::list(text.as_bstr(), one).map_err(BadAttr),
+            None => Ok(Vec::new()),
+        };
+        Ok(Wish {
+            mode: self.mode(job)?,
+            owners: ids("owner", owner::uid)?,
+            groups: ids("group", owner::gid)?,
+            rxdirs: self.flag(job, "rxdirs", true),
+        })
+    }
+
+    /// Says that an attribute of a rule makes no sense now.
+    pub fn bad_attr(&mut self, job: &Job, bad: &BadAttr) {
+        let pos = &job.rule.pos;
+        self.report.error(format_args!("{}:{}: {}", pos.file, pos.line, bad.0));
+    }
+
+    /// Checks one object and repairs it where asked for. Gives whether it differed (and, unless dry or warned only, was
+    /// repaired).
+    pub fn check_object(
+        &mut self,
+        dir: &Dir,
+        name: &BStr,
+        path: &Path,
+        meta: &Meta,
+        wish: &Wish,
+        manner: Manner,
+    ) -> io::Result<bool> {
+        let mut differs = false;
+        let (uid, gid) = (wish.uid_for(meta.uid()), wish.gid_for(meta.gid()));
+        let shown = path.display();
+        if uid.is_some() || gid.is_some() {
+            differs = true;
+            self.say_owner(path, meta, uid, gid, manner);
+            if manner != Manner::Warn && !self.dry {
+                dir.object(name)?.chown(uid, gid)?;
+            }
+        }
+        if meta.is_link() {
+            return Ok(differs);
+        }
+        let wanted = wish.mode_for(meta.mode(), meta.is_dir());
+        // A new owner takes the set-id bits away, also when the mode as such was right.
+        let lost = differs && manner != Manner::Warn && wanted & 0o6000 != 0 && meta.is_file();
+        if wanted != meta.mode() {
+            differs = true;
+            match manner {
+                Manner::Warn => {
+                    self.report
+                        .inform(format_args!("{shown} has permission {:o}", meta.mode()));
+                    self.report.inform(format_args!("[should be {wanted:o}]"));
+                }
+                Manner::Fix(what) => {
+                    self.say_set_id(path, meta, wanted);
+                    self.report.inform(format_args!(
+                        "{what} {shown} had permission {:o}, changed it to {wanted:o}",
+                        meta.mode()
+                    ));
+                }
+            }
+        }
+        if (wanted != meta.mode() || lost) && manner != Manner::Warn && !self.dry {
+            dir.object(name)?.chmod(wanted)?;
+        }
+        Ok(differs)
+    }
+
+    fn say_owner(&mut self, path: &Path, meta: &Meta, uid: Option<u32>, gid: Option<u32>, manner: Manner) {
+        let shown = path.display();
+        if manner == Manner::Warn {
+            let (user, group) = (owner::user_name(meta.uid()), owner::group_name(meta.gid()));
+            let text = format!("File {shown} is owned by [{user}], group [{group}]");
+            return self.report.say(Level::Silent, text);
+        }
+        if let Some(uid) = uid {
+            self.report
+                .inform(format_args!("Owner of {shown} was {}, setting to {uid}", meta.uid()));
+        }
+        if let Some(gid) = gid {
+            self.report
+                .inform(format_args!("Group of {shown} was {}, setting to {gid}", meta.gid()));
+        }
+    }
+
+    fn say_set_id(&mut self, path: &Path, meta: &Meta, wanted: u32) {
+        if !meta.is_file() {
+            return;
+        }
+        let shown = path.display();
+        if meta.uid() == 0 && meta.mode() & !wanted & 0o4000 != 0 {
+            self.report
+                .inform(format_args!("Removing setuid (root) flag from {shown}..."));
+        }
+        if meta.gid() == 0 && meta.mode() & !wanted & 0o2000 != 0 {
+            self.report
+                .inform(format_args!("Removing setgid (root) flag from {shown}..."));
+        }
+    }
+}

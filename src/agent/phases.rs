@@ -1,0 +1,526 @@
+//! A whole run (cfengine2.md 5): preconf, update phase, main phase, and how it ends.
+
+use std::time::Duration;
+
+use bstr::{BStr, BString, ByteSlice};
+
+use super::lastgood::{Generation, Reader};
+use super::report::{Level, Levels, Report, Sink, Tally};
+use super::run::{Parts, Run, Stop};
+use super::{Memory, RunOptions, Sources, generation, preconf};
+use crate::facts::{self, Host, Machine};
+use crate::policy::{self, Context, Phase, PolicyError, Program};
+use crate::state::{Classes, Single, Store};
+use crate::sys::Paths;
+use crate::sys::at::process_exists;
+
+/// Minutes after which an agent that still runs counts as stuck, unless `ExpireAfter` says otherwise.
+const EXPIRE_AFTER: i64 = 120;
+
+/// What a run needs.
+pub struct Setup<'a> {
+    /// What the command line asks for.
+    pub options: &'a RunOptions,
+    /// Where things are.
+    pub paths: &'a Paths,
+    /// What is known of this machine.
+    pub host: &'a Host,
+    /// The machine, for the language.
+    pub machine: &'a mut Machine,
+    /// Servers.
+    pub sources: &'a mut dyn Sources,
+    /// Where lines go.
+    pub sink: &'a mut dyn Sink,
+    /// What is printed.
+    pub levels: Levels,
+    /// The moment the run begins.
+    pub now: jiff::Zoned,
+    /// The environment, for variables of the policy that nothing else sets.
+    pub env: std::collections::HashMap<BString, BString>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// Exit status: 0; 1 for errors in the policy and what cannot be carried out at all; 2 when cf.preconf ended the
+    /// run; 3 when a new policy was broken and the last good one ran.
+    pub status: u8,
+    /// Promises kept, repaired, failed.
+    pub tally: Tally,
+}
+
+/// The way out when a run is over before its end.
+struct Over(u8);
+
+/// Runs the agent.
+pub fn run(setup: Setup<'_>) -> Ending {
+    let report = Report::new(setup.sink, format!("cfengine:{}", setup.host.short), setup.levels);
+    let mut whole = Whole {
+        parts: Some(Parts {
+            options: setup.options,
+            paths: setup.paths,
+            report,
+            machine: setup.machine,
+            sources: setup.sources,
+            memory: Memory::none(),
+            now: setup.now,
+        }),
+        host: setup.host,
+        status: 0,
+        single: None,
+        slept: false,
+        tally: Tally::default(),
+    };
+    let status = match whole.go(setup.env) {
+        Ok(()) => whole.status,
+        Err(Over(status)) => status,
+    };
+    Ending {
+        status,
+        tally: whole.tally,
+    }
+}
+
+struct Whole<'a> {
+    /// Lent to a phase while it runs.
+    parts: Option<Parts<'a>>,
+    host: &'a Host,
+    status: u8,
+    single: Option<Single>,
+    slept: bool,
+    tally: Tally,
+}
+
+impl<'a> Whole<'a> {
+    fn parts(&mut self) -> Result<&mut Parts<'a>, Over> {
+        self.parts.as_mut().ok_or(Over(5))
+    }
+
+    fn go(&mut self, env: std::collections::HashMap<BString, BString>) -> Result<(), Over> {
+        let options = self.parts()?.options;
+        let mut context = self.context(env)?;
+        let looks_only =
+            options.parse_only || options.query.is_some() || options.print_sysadm || options.print_schedule;
+        if !looks_only {
+            self.open_memory()?;
+        }
+        let hard_class = self.host.hard_class();
+        let parts = self.parts()?;
+        let skip = options.no_preconf || options.parse_only;
+        if !skip && !preconf::run(parts.paths, &hard_class, &mut parts.report) {
+            return Err(Over(2));
+        }
+        if options.file.is_none() && !options.print_schedule && privileged() {
+            context = self.update(context, looks_only)?;
+        }
+        if options.update_only {
+            return Ok(());
+        }
+        self.main(context, looks_only)
+    }
+
+    /// Hard classes, time, and what the command line defines.
+    fn context(&mut self, env: std::collections::HashMap<BString, BString>) -> Result<Context, Over> {
+        let (host, hard) = (self.host, self.host.hard_class());
+        let parts = self.parts()?;
+        let mut context = facts::initial_context(host, &parts.now);
+        if parts.options.no_hard_classes {
+            for class in context.classes() {
+                context.undefine(class);
+            }
+        }
+        context.set_env(env);
+        for class in &parts.options.define {
+            context.define_list(class);
+        }
+        for list in &parts.options.negate {
+            for class in policy::class_list(list) {
+                if class == hard.as_bytes() {
+                    parts.report.complain("cf:::1: Illegal exception");
+                    parts
+                        .report
+                        .complain(&format!("::Cannot negate the reserved class [{class}]"));
+                    return Err(Over(1));
+                }
+                context.negate(class);
+            }
+        }
+        if parts.options.dry_run {
+            context.define("opt_dry_run");
+        }
+        Ok(context)
+    }
+
+    /// Opens what is remembered, and completes an update of the policy that was interrupted.
+    fn open_memory(&mut self) -> Result<(), Over> {
+        let parts = self.parts()?;
+        let dir = parts.paths.state();
+        if parts.options.dry_run && !dir.is_dir() {
+            return Ok(());
+        }
+        match Store::open(&dir) {
+            Ok(store) => {
+                if !parts.options.dry_run {
+                    generation::recover(&store, &mut parts.report);
+                }
+                let known = parts.options.uses_locks();
+                parts.memory = Memory::open(store, known, &mut parts.report);
+            }
+            Err(error) => parts
+                .report
+                .error(format_args!("Nothing can be remembered in {}: {error}", dir.display())),
+        }
+        Ok(())
+    }
+
+    /// The update phase. Gives the context of the main phase: variables stay, classes it defined do not.
+    fn update(&mut self, context: Context, looks_only: bool) -> Result<Context, Over> {
+        let before = context.clone();
+        let program = self.load("update.conf", Phase::Update, context)?;
+        if program.files.is_empty() {
+            return Ok(before);
+        }
+        let mut after = if looks_only {
+            program.context
+        } else {
+            self.phase(program, Phase::Update)?
+        };
+        for class in after.classes() {
+            if !before.has(&class) {
+                after.undefine(class);
+            }
+        }
+        after.clear_list("actionsequence");
+        Ok(after)
+    }
+
+    fn main(&mut self, mut context: Context, looks_only: bool) -> Result<(), Over> {
+        let parts = self.parts()?;
+        let options = parts.options;
+        if let (false, Some(store)) = (looks_only, parts.memory.store()) {
+            let now = parts.now.timestamp().as_second();
+            if let Ok((classes, _)) = store.read::<Classes>(Classes::FILE) {
+                for class in classes.holding(now) {
+                    context.define(<Vec<u8> as bstr::ByteVec>::unescape_bytes(class));
+                }
+            }
+        }
+        let entry = options.file.clone().unwrap_or_else(|| "cfagent.conf".into());
+        let program = self.load(&entry.to_str_lossy(), Phase::Main, context)?;
+        let parts = self.parts()?;
+        if parts.report.shows(Level::Verbose) {
+            say_classes(&mut parts.report, &program.context);
+        }
+        if options.print_sysadm {
+            let sysadm = program
+                .context
+                .get("sysadm")
+                .map(|text| program.context.expand(text.as_bstr()));
+            parts.report.bare(Level::Error, &sysadm.unwrap_or_default());
+            return Ok(());
+        }
+        if options.print_schedule {
+            for class in program.context.list("schedule") {
+                parts.report.bare(Level::Error, format!("[{class}]").as_bytes());
+            }
+            return Ok(());
+        }
+        if options.parse_only {
+            return Ok(());
+        }
+        check_access(&mut parts.report, &program.context)?;
+        let nothing = !program.context.has("any");
+        if program.sequence.is_empty() || nothing {
+            let file = program
+                .files
+                .first()
+                .map_or_else(|| entry.to_string(), |path| path.display().to_string());
+            if !parts.report.levels.no_warnings {
+                for text in [
+                    "actionsequence is empty",
+                    "perhaps cfagent.conf/update.conf have not yet been set up?",
+                ] {
+                    let line = format!("{}:{file}:1: Warning: {text}", parts.report.prefix());
+                    parts.report.complain(&line);
+                }
+            }
+            if options.query.is_none() {
+                return Ok(());
+            }
+        }
+        if let Some(names) = &options.query {
+            for name in names {
+                let value = program.context.expand(format!("$({name})").as_bytes().as_bstr());
+                parts.report.bare(Level::Error, format!("{name}={value}").as_bytes());
+            }
+            return Ok(());
+        }
+        self.phase(program, Phase::Main).map(|_| ())
+    }
+
+    /// Reads a policy. A broken one is told; where the last good one is known, that one is given instead.
+    fn load(&mut self, entry: &str, phase: Phase, context: Context) -> Result<Program, Over> {
+        let parts = self.parts()?;
+        let now = parts.now.timestamp().as_second();
+        let check = policy::Options {
+            any_section: parts.options.parse_only,
+        };
+        let name = if phase == Phase::Update {
+            "last_good.update"
+        } else {
+            "last_good.main"
+        };
+        // A policy named by hand stands for itself: there is no earlier one, and it becomes none.
+        let store = parts.memory.store().filter(|_| parts.options.file.is_none()).cloned();
+        let mut reader = Reader::recording(parts.machine, now);
+        let loaded = policy::load(entry.as_bytes().as_bstr(), phase, &check, context.clone(), &mut reader);
+        let read = reader.read;
+        for note in parts.machine.take_notes() {
+            parts.report.verbose(note);
+        }
+        let errors = match loaded {
+            Ok(program) => {
+                say_warnings(&mut parts.report, &program.warnings);
+                if let Some(store) = store.filter(|_| !parts.options.dry_run && !program.files.is_empty())
+                    && let Err(error) = read.keep(&store, name)
+                {
+                    parts
+                        .report
+                        .error(format_args!("Cannot keep this policy as the last good one: {error}"));
+                }
+                return Ok(program);
+            }
+            Err(errors) => errors,
+        };
+        say_errors(&mut parts.report, &errors);
+        let kept = store
+            .and_then(|store| Generation::load(&store, name).ok())
+            .filter(|kept| !kept.is_empty());
+        let Some(kept) = kept else { return Err(Over(1)) };
+        let since = jiff::Timestamp::from_second(kept.since).unwrap_or_default();
+        let mut reader = Reader::replaying(parts.machine, kept);
+        match policy::load(entry.as_bytes().as_bstr(), phase, &check, context, &mut reader) {
+            Ok(program) => {
+                let when = since
+                    .to_zoned(parts.now.time_zone().clone())
+                    .strftime("%Y-%m-%d %H:%M:%S");
+                parts.report.error(format_args!(
+                    "{entry} is broken, see above: running the last policy that was in order, read first {when}"
+                ));
+                self.status = 3;
+                Ok(program)
+            }
+            Err(_) => Err(Over(1)),
+        }
+    }
+
+    /// Runs a program that was read. Gives its context when it is over.
+    fn phase(&mut self, program: Program, phase: Phase) -> Result<Context, Over> {
+        self.splay(&program.context)?;
+        self.only_one(&program.context)?;
+        let Some(parts) = self.parts.take() else {
+            return Err(Over(5));
+        };
+        let before = parts.report.levels;
+        let prefix = parts.report.prefix().to_string();
+        let mut run = Run::new(parts, phase, program);
+        run.go(if phase == Phase::Update { 2 } else { 3 });
+        let (stop, broken) = (run.stop.clone(), run.broken);
+        self.tally.kept += run.report.tally.kept;
+        self.tally.repaired += run.report.tally.repaired;
+        self.tally.failed += run.report.tally.failed;
+        say_outcome(&mut run);
+        let Some((mut parts, context)) = run.into_parts() else {
+            return Err(Over(5));
+        };
+        parts.report.tally = Tally::default();
+        if phase == Phase::Update {
+            // What update.conf says about messages is its own affair.
+            parts.report.levels = before;
+            parts.report.set_prefix(&prefix);
+        }
+        self.parts = Some(parts);
+        if broken && self.status == 0 {
+            self.status = 1;
+        }
+        match stop {
+            Some(Stop::Abort(_) | Stop::Fatal) => Err(Over(1)),
+            None => Ok(context),
+        }
+    }
+
+    /// Sleeps once per run, so that many machines do not ask the server at the same moment.
+    fn splay(&mut self, context: &Context) -> Result<(), Over> {
+        let host = self.host;
+        let parts = self.parts.as_mut().ok_or(Over(5))?;
+        let minutes = context
+            .get("SplayTime")
+            .and_then(|text| text.to_str().ok()?.trim().parse::<u64>().ok())
+            .unwrap_or(0);
+        if self.slept || parts.options.no_splay || parts.options.dry_run || minutes == 0 {
+            return Ok(());
+        }
+        self.slept = true;
+        let address = context.get("ipaddress").unwrap_or_default();
+        let seed = format!("{}+{address}+{}", host.full, nix::unistd::getuid());
+        let hash = blake3::hash(seed.as_bytes());
+        let number = hash
+            .as_bytes()
+            .iter()
+            .take(8)
+            .fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let seconds = number % (minutes.min(24 * 60) * 60);
+        parts
+            .report
+            .verbose(format_args!("Sleeping for SplayTime {seconds} seconds"));
+        std::thread::sleep(Duration::from_secs(seconds));
+        Ok(())
+    }
+
+    /// Takes the lock against a second agent. One that has run longer than ExpireAfter is ended.
+    fn only_one(&mut self, context: &Context) -> Result<(), Over> {
+        let parts = self.parts.as_mut().ok_or(Over(5))?;
+        if self.single.is_some() || !parts.options.uses_locks() {
+            return Ok(());
+        }
+        let Some(store) = parts.memory.store().cloned() else {
+            return Ok(());
+        };
+        let now = parts.now.timestamp().as_second();
+        let minutes = context
+            .get("ExpireAfter")
+            .and_then(|text| text.to_str().ok()?.trim().parse().ok());
+        let expire = minutes.unwrap_or(EXPIRE_AFTER);
+        for attempt in 0..2 {
+            match Single::take(store.dir(), now) {
+                Ok(Ok(single)) => {
+                    self.single = Some(single);
+                    return Ok(());
+                }
+                Ok(Err(holder)) => {
+                    let ran = (now - holder.since) / 60;
+                    if attempt == 0 && ran >= expire && holder.pid > 1 {
+                        parts.report.error(format_args!(
+                            "The cfagent with process number {} has run for {ran} minutes (ExpireAfter {expire}): ending it",
+                            holder.pid
+                        ));
+                        end_process(holder.pid);
+                        continue;
+                    }
+                    parts.report.error(format_args!(
+                        "Another cfagent (process number {}) has been at work here for {ran} minutes; nothing was done",
+                        holder.pid
+                    ));
+                    return Err(Over(1));
+                }
+                Err(error) => {
+                    parts
+                        .report
+                        .error(format_args!("Cannot lock {}: {error}", store.dir().display()));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// SIGINT, SIGTERM, SIGKILL, with time to go between them.
+fn end_process(pid: i32) {
+    use nix::sys::signal::{Signal, kill};
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
+        if kill(nix::unistd::Pid::from_raw(pid), signal).is_err() {
+            return;
+        }
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(100));
+            if !process_exists(pid) {
+                return;
+            }
+        }
+    }
+}
+
+fn privileged() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// `access = ( user … )`: who may run this policy.
+fn check_access(report: &mut Report<'_>, context: &Context) -> Result<(), Over> {
+    let allowed = context.list("access");
+    let me = nix::unistd::getuid().as_raw();
+    let fits = |user: &BString| super::owner::uid(user.as_bstr()) == Ok(me);
+    if allowed.is_empty() || allowed.iter().any(fits) {
+        return Ok(());
+    }
+    report.error(format_args!(
+        "Access denied: user {} is not in the access list of this policy",
+        super::owner::user_name(me)
+    ));
+    Err(Over(1))
+}
+
+fn say_errors(report: &mut Report<'_>, errors: &[PolicyError]) {
+    for error in errors {
+        let pos = &error.pos;
+        let line = format!("cf:{}:{}:{}: {}", report.prefix(), pos.file, pos.line, error.message);
+        report.complain(&line);
+        point_at(report, error);
+    }
+}
+
+/// Where exactly, with the line and a caret below the place.
+fn point_at(report: &mut Report<'_>, error: &PolicyError) {
+    report.complain(&format!("  --> {}", error.pos));
+    let rendered = policy::format_error(error, true);
+    for line in rendered.lines().skip(1) {
+        report.complain(line);
+    }
+}
+
+fn say_warnings(report: &mut Report<'_>, warnings: &[PolicyError]) {
+    if report.levels.no_warnings {
+        return;
+    }
+    for warning in warnings {
+        let pos = &warning.pos;
+        let line = format!(
+            "{}:{}:{}: Warning: {}",
+            report.prefix(),
+            pos.file,
+            pos.line,
+            warning.message
+        );
+        report.complain(&line);
+    }
+}
+
+fn say_classes(report: &mut Report<'_>, context: &Context) {
+    let list = |names: Vec<BString>| bstr::join(" ", names).to_str_lossy().into_owned();
+    let (defined, negated) = (list(context.classes()), list(context.negated()));
+    let installable = list(context.list("AddInstallable"));
+    report.bare(Level::Verbose, format!("Defined Classes = ( {defined} )").as_bytes());
+    report.bare(Level::Verbose, format!("Negated Classes = ( {negated} )").as_bytes());
+    report.bare(
+        Level::Verbose,
+        format!("Installable classes = ( {installable} )").as_bytes(),
+    );
+}
+
+fn say_outcome(run: &mut Run<'_>) {
+    let tally = run.report.tally;
+    let all = (tally.kept + tally.repaired + tally.failed).max(1);
+    let percent = |part: u64| part * 100 / all;
+    let version: BString = run
+        .ctx
+        .get("cfinputs_version")
+        .unwrap_or_else(|| BString::from("(not specified)"));
+    let version: &BStr = version.as_bstr();
+    let text = format!(
+        "Outcome of version {version}: Promises observed to be kept {}%, Promises repaired {}%, Promises not repaired {}%",
+        percent(tally.kept),
+        percent(tally.repaired),
+        percent(tally.failed)
+    );
+    run.report.verbose(text);
+}

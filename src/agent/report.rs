@@ -1,0 +1,228 @@
+//! What a run says: one object through which every line goes, with the levels of cfengine2.md 16.
+
+use std::fmt::Display;
+
+/// Where lines end up: the tool gives standard output and standard error, a test a list.
+pub trait Sink {
+    /// A line for standard output, without the line feed.
+    fn out(&mut self, line: &[u8]);
+    /// A line for standard error, without the line feed.
+    fn err(&mut self, line: &[u8]);
+    /// A message for the system log, with the name of its priority (`LOG_ERR`); asked for only when the policy wants it.
+    fn syslog(&mut self, priority: &str, line: &str);
+    /// What is being done from now on, for whoever must say it when a signal ends the run.
+    fn doing(&mut self, _what: &str) {}
+}
+
+/// How important a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Always printed.
+    Error,
+    /// Printed unless `-S`.
+    Silent,
+    /// Printed with `-I`, `Inform = ( on )`, `inform=true` or `-v`.
+    Inform,
+    /// Printed with `-v`.
+    Verbose,
+}
+
+/// What is printed, besides errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Levels {
+    /// `-S`
+    pub silent: bool,
+    /// `-I`, `Inform`
+    pub inform: bool,
+    /// `-v`, `Verbose`; prints what inform does, too.
+    pub verbose: bool,
+    /// `-w`: no warnings about the policy.
+    pub no_warnings: bool,
+    /// `Syslog = ( on )`; only root, never in a dry run.
+    pub syslog: bool,
+}
+
+/// What came of a promise, for the final figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Promises that were kept already.
+    pub kept: u64,
+    /// Promises that were repaired.
+    pub repaired: u64,
+    /// Promises that could not be kept.
+    pub failed: u64,
+}
+
+/// The one way out for lines.
+pub struct Report<'a> {
+    sink: &'a mut dyn Sink,
+    prefix: String,
+    /// What is printed.
+    pub levels: Levels,
+    /// Promises kept, repaired, failed.
+    pub tally: Tally,
+    /// `inform=true` of the rule that is running.
+    pub rule_inform: bool,
+}
+
+impl<'a> Report<'a> {
+    /// A report with the prefix that stands before every message (`cfengine:HOST`).
+    pub fn new(sink: &'a mut dyn Sink, prefix: impl Into<String>, levels: Levels) -> Self {
+        Report {
+            sink,
+            prefix: prefix.into(),
+            levels,
+            tally: Tally::default(),
+            rule_inform: false,
+        }
+    }
+
+    /// `OutputPrefix`, at most 40 characters.
+    pub fn set_prefix(&mut self, prefix: &str) {
+        self.prefix = prefix.chars().take(40).collect();
+    }
+
+    /// What stands before every message.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Whether a message of that level is printed now.
+    pub fn shows(&self, level: Level) -> bool {
+        match level {
+            Level::Error => true,
+            Level::Silent => !self.levels.silent,
+            Level::Inform => (self.levels.inform || self.rule_inform || self.levels.verbose) && !self.levels.silent,
+            Level::Verbose => self.levels.verbose,
+        }
+    }
+
+    /// A message, `PREFIX: text`.
+    pub fn say(&mut self, level: Level, text: impl Display) {
+        if self.levels.syslog && matches!(level, Level::Error | Level::Inform) {
+            let priority = if level == Level::Error { "LOG_ERR" } else { "LOG_NOTICE" };
+            self.sink.syslog(priority, &text.to_string());
+        }
+        if self.shows(level) {
+            let line = format!("{}: {text}", self.prefix);
+            self.sink.out(line.as_bytes());
+        }
+    }
+
+    /// A message with bytes that need not be UTF-8.
+    pub fn say_bytes(&mut self, level: Level, text: &[u8]) {
+        if self.shows(level) {
+            let mut line = format!("{}: ", self.prefix).into_bytes();
+            line.extend_from_slice(text);
+            self.sink.out(&line);
+        }
+    }
+
+    /// Something went wrong.
+    pub fn error(&mut self, text: impl Display) {
+        self.say(Level::Error, text);
+    }
+
+    /// Something was done.
+    pub fn inform(&mut self, text: impl Display) {
+        self.say(Level::Inform, text);
+    }
+
+    /// Something for whoever looks closely.
+    pub fn verbose(&mut self, text: impl Display) {
+        self.say(Level::Verbose, text);
+    }
+
+    /// A line of a command's output, `PREFIX:LABEL: text`.
+    pub fn labelled(&mut self, label: &[u8], text: &[u8]) {
+        let mut line = format!("{}:", self.prefix).into_bytes();
+        line.extend_from_slice(label);
+        line.extend_from_slice(b": ");
+        line.extend_from_slice(text);
+        self.sink.out(&line);
+    }
+
+    /// A line without prefix on standard output.
+    pub fn bare(&mut self, level: Level, line: &[u8]) {
+        if self.shows(level) {
+            self.sink.out(line);
+        }
+    }
+
+    /// Something is being done from now on.
+    pub fn doing(&mut self, what: &str) {
+        self.sink.doing(what);
+    }
+
+    /// `SysLog(priority,message)`: to the system log, whatever the levels are.
+    pub fn log(&mut self, priority: &str, text: &str) {
+        self.sink.syslog(priority, text);
+    }
+
+    /// A line on standard error, as it is: about the policy itself.
+    pub fn complain(&mut self, line: &str) {
+        self.sink.err(line.as_bytes());
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::Sink;
+
+    /// A sink that keeps lines.
+    #[derive(Default)]
+    pub(crate) struct Lines(pub Vec<String>);
+
+    impl Sink for Lines {
+        fn out(&mut self, line: &[u8]) {
+            self.0.push(String::from_utf8_lossy(line).into_owned());
+        }
+        fn err(&mut self, line: &[u8]) {
+            self.0.push(format!("! {}", String::from_utf8_lossy(line)));
+        }
+        fn syslog(&mut self, _: &str, _: &str) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Lines;
+    use super::*;
+
+    #[test]
+    fn levels_decide_what_is_printed() {
+        for (levels, wanted) in [
+            (Levels::default(), vec!["p: e", "p: s"]),
+            (
+                Levels {
+                    silent: true,
+                    inform: true,
+                    ..Levels::default()
+                },
+                vec!["p: e"],
+            ),
+            (
+                Levels {
+                    inform: true,
+                    ..Levels::default()
+                },
+                vec!["p: e", "p: s", "p: i"],
+            ),
+            (
+                Levels {
+                    verbose: true,
+                    ..Levels::default()
+                },
+                vec!["p: e", "p: s", "p: i", "p: v"],
+            ),
+        ] {
+            let mut lines = Lines::default();
+            let mut report = Report::new(&mut lines, "p", levels);
+            report.error("e");
+            report.say(Level::Silent, "s");
+            report.inform("i");
+            report.verbose("v");
+            assert_eq!(lines.0, wanted);
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! One phase of a run: the action sequence in passes, with classes, done flags and locks (cfengine2.md 5, 9.4, 17).
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use bstr::{BStr, BString, ByteSlice};
+
+use super::action::{ALERTS, Action, Work, find};
+use super::report::Report;
+use super::{Job, Memory, RunOptions, Sources};
+use crate::facts::Machine;
+use crate::fsx::Dir;
+use crate::policy::{ClassExpr, Context, Phase, Program, Rule, SequenceEntry};
+use crate::sys::Paths;
+
+/// What came of a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing had to be done: sets `elsedefine=`.
+    Kept,
+    /// It was repaired: sets `define=`.
+    Repaired,
+    /// It could not be kept; sets no class (22.2).
+    Failed,
+}
+
+/// Why a run ends before its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A class of `AbortClasses` was defined.
+    Abort(BString),
+    /// The policy asks for something that cannot be.
+    Fatal,
+}
+
+/// A phase while it runs. Everything an action needs hangs on it.
+pub struct Run<'a> {
+    /// Classes and variables.
+    pub ctx: Context,
+    /// Update or main.
+    pub phase: Phase,
+    /// What the command line asked for.
+    pub options: &'a RunOptions,
+    /// Where things are.
+    pub paths: &'a Paths,
+    /// The way out for messages.
+    pub report: Report<'a>,
+    /// The machine, for functions, modules and their like.
+    pub machine: &'a mut Machine,
+    /// Where copies come from.
+    pub sources: Option<&'a mut dyn Sources>,
+    /// Servers that gave no answer in this run, and why.
+    pub dead_servers: HashMap<BString, String>,
+    /// Destinations of `SingleCopy` that were written.
+    pub written: HashSet<PathBuf>,
+    /// What is remembered from run to run.
+    pub memory: Memory,
+    /// The moment the run began.
+    pub now: jiff::Zoned,
+    /// Nothing is changed: `-n`, or `DryRun` in the policy.
+    pub dry: bool,
+    /// Why the run is to end.
+    pub stop: Option<Stop>,
+    /// The run shall end with status 1: something of the policy could not be carried out at all.
+    pub broken: bool,
+    rules: Vec<Rc<Rule>>,
+    sequence: Vec<SequenceEntry>,
+    done: HashSet<(usize, usize)>,
+    pub(super) pass: u32,
+    pub(super) entry_minutes: EntryMinutes,
+    pub(super) begun: HashMap<(usize, usize), String>,
+    swept: HashSet<(u64, u64)>,
+    abort_classes: Vec<BString>,
+}
+
+/// Lock times of `copy.IfElapsed60` and `copy.ExpireAfter120`, in minutes, for the entry that runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EntryMinutes {
+    /// `IfElapsedN`
+    pub if_elapsed: Option<i64>,
+    /// `ExpireAfterN`
+    pub expire_after: Option<i64>,
+}
+
+/// What a run is made of, handed over from phase to phase.
+pub struct Parts<'a> {
+    pub(super) options: &'a RunOptions,
+    pub(super) paths: &'a Paths,
+    pub(super) report: Report<'a>,
+    pub(super) machine: &'a mut Machine,
+    pub(super) sources: &'a mut dyn Sources,
+    pub(super) memory: Memory,
+    pub(super) now: jiff::Zoned,
+}
+
+impl<'a> Run<'a> {
+    /// A phase that is ready to run its program.
+    pub fn new(parts: Parts<'a>, phase: Phase, program: Program) -> Run<'a> {
+        let dry = parts.options.dry_run;
+        let mut run = Run {
+            ctx: program.context,
+            phase,
+            options: parts.options,
+            paths: parts.paths,
+            report: parts.report,
+            machine: parts.machine,
+            sources: Some(parts.sources),
+            dead_servers: HashMap::new(),
+            written: HashSet::new(),
+            memory: parts.memory,
+            now: parts.now,
+            dry,
+            stop: None,
+            broken: false,
+            rules: program.rules.into_iter().map(Rc::new).collect(),
+            sequence: program.sequence,
+            done: HashSet::new(),
+            pass: 0,
+            entry_minutes: EntryMinutes::default(),
+            begun: HashMap::new(),
+            swept: HashSet::new(),
+            abort_classes: Vec::new(),
+        };
+        run.take_settings();
+        run
+    }
+
+    /// Takes it apart again for the next phase.
+    pub fn into_parts(self) -> Option<(Parts<'a>, Context)> {
+        let parts = Parts {
+            options: self.options,
+            paths: self.paths,
+            report: self.report,
+            machine: self.machine,
+            sources: self.sources?,
+            memory: self.memory,
+            now: self.now,
+        };
+        Some((parts, self.ctx))
+    }
+
+    /// What `control:` says about the run itself.
+    fn take_settings(&mut self) {
+        self.abort_classes = self.ctx.list("AbortClasses");
+        self.dry |= self.is_on("DryRun");
+        if self.dry {
+            self.ctx.define("opt_dry_run");
+        }
+        self.report.levels.inform |= self.is_on("Inform");
+        self.report.levels.verbose |= self.is_on("Verbose");
+        self.report.levels.syslog = self.is_on("Syslog") && nix::unistd::geteuid().is_root() && !self.dry;
+        if let Some(prefix) = self.ctx.get("OutputPrefix") {
+            let prefix = self.ctx.expand(prefix.as_bstr());
+            self.report.set_prefix(&prefix.to_str_lossy());
+        }
+        if let Some(dir) = self.ctx.get("moduledirectory") {
+            let dir = self.ctx.expand(dir.as_bstr());
+            self.machine.set_modules(super::job::BytesPath::as_path(&dir));
+        }
+    }
+
+    /// Whether a switch of `control:` is on.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.ctx
+            .get(name)
+            .and_then(|value| super::job::boolean(&value))
+            .unwrap_or(false)
+    }
+
+    /// The rules of one section, in text order.
+    pub fn rules(&self, section: crate::policy::Section) -> Vec<Rc<Rule>> {
+        self.rules
+            .iter()
+            .filter(|rule| rule.section == section)
+            .cloned()
+            .collect()
+    }
+
+    /// Runs the action sequence in at most `passes` passes, then the alerts.
+    pub fn go(&mut self, passes: u32) {
+        for class in self.ctx.classes() {
+            self.check_abort(&class);
+        }
+        for pass in 1..=passes {
+            self.pass = pass;
+            for entry in self.sequence.clone() {
+                if self.stop.is_some() {
+                    return;
+                }
+                self.entry(&entry);
+                self.memory.save(&mut self.report);
+            }
+            if self.stop.is_some() || !self.more_to_do() {
+                break;
+            }
+        }
+        self.visit(ALERTS);
+        self.memory.save(&mut self.report);
+    }
+
+    fn entry(&mut self, entry: &SequenceEntry) {
+        if !self.ctx.holds(&entry.class) {
+            return;
+        }
+        let text = self.ctx.expand(entry.text.as_bstr());
+        let wanted = |list: &[BString]| list.contains(&text);
+        if (!self.options.just.is_empty() && !wanted(&self.options.just)) || wanted(&self.options.avoid) {
+            return self.report.verbose(format_args!("Leaving out {text}"));
+        }
+        if text.starts_with(b"module:") {
+            if self.pass == 1 && !self.options.no_modules {
+                super::module::run(self, text.as_bstr());
+            }
+            return;
+        }
+        let mut words = text.split(|byte| *byte == b'.');
+        let word = words.next().unwrap_or_default();
+        let Some(action) = find(word) else {
+            let word = word.as_bstr();
+            let (prefix, file) = (self.report.prefix().to_string(), &entry.pos.file);
+            self.report
+                .complain(&format!("{prefix}:{file}:Undefined action {word} in sequence"));
+            self.report.complain(&format!("  --> {}", entry.pos));
+            self.stop = Some(Stop::Fatal);
+            return;
+        };
+        let mut set = Vec::new();
+        for suffix in words {
+            if let Some(minutes) = minutes_of(suffix, b"IfElapsed") {
+                self.entry_minutes.if_elapsed = Some(minutes);
+            } else if let Some(minutes) = minutes_of(suffix, b"ExpireAfter") {
+                self.entry_minutes.expire_after = Some(minutes);
+            } else if !self.ctx.has(suffix) {
+                self.ctx.define(suffix);
+                set.push(BString::from(suffix));
+            }
+        }
+        self.report.verbose(format_args!(
+            "*** {} Tree Sched: {} pass {} @ {}",
+            if self.phase == Phase::Update { "Update" } else { "Main" },
+            text,
+            self.pass,
+            self.now.strftime("%a %b %e %H:%M:%S %Y"),
+        ));
+        if self.options.off.contains(&action.name) {
+            self.report
+                .verbose(format_args!("{} is switched off by an option", action.name));
+        } else if self.pass == 1 || !action.once {
+            self.visit(action);
+        }
+        for class in set {
+            self.ctx.undefine(class);
+        }
+        self.entry_minutes = EntryMinutes::default();
+    }
+
+    /// Gives every rule of an action its turn.
+    fn visit(&mut self, action: &'static Action) {
+        match action.work {
+            Work::All(work) => work(self, action),
+            Work::Each(work) => {
+                for rule in self.ordered(action) {
+                    for job in self.expansions(action, rule) {
+                        if self.begin(action, &job) {
+                            let inform = self.value(&job, "inform").and_then(|value| super::job::boolean(&value));
+                            self.report.rule_inform = inform == Some(true);
+                            work(self, &job);
+                            self.report.rule_inform = false;
+                            self.end(&job);
+                        }
+                        if self.stop.is_some() {
+                            return;
+                        }
+                    }
+                }
+            }
+            Work::NotBuilt => {
+                for rule in self.ordered(action) {
+                    let job = self.rules[rule].clone();
+                    if self.ctx.holds(&job.class) && self.done.insert((rule, 0)) {
+                        self.broken = true;
+                        self.report.error(format_args!(
+                            "{}:{}: {} is not built yet: nothing was done for {}",
+                            job.pos.file, job.pos.line, action.name, job.promiser
+                        ));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The numbers of an action's rules, in its own order.
+    fn ordered(&self, action: &Action) -> Vec<usize> {
+        let mut rules: Vec<usize> = (0..self.rules.len())
+            .filter(|at| self.rules[*at].section == action.section)
+            .collect();
+        rules.sort_by_key(|at| (action.order)(&self.rules[*at]));
+        rules
+    }
+
+    fn expansions(&self, action: &Action, number: usize) -> Vec<Job> {
+        let rule = &self.rules[number];
+        // A rule that does not hold is not expanded; its turn may come in a later pass.
+        if !self.ctx.holds(&rule.class) {
+            return Vec::new();
+        }
+        (action.expand)(self, rule)
+            .into_iter()
+            .enumerate()
+            .map(|(at, (object, other))| Job {
+                rule: Rc::clone(rule),
+                id: (number, at),
+                object,
+                other,
+            })
+            .collect()
+    }
+
+    /// The promises of an action whose class holds now and that were not done yet, in the action's order.
+    pub fn jobs(&self, action: &Action) -> Vec<Job> {
+        let rules = self.ordered(action).into_iter();
+        rules
+            .flat_map(|rule| self.expansions(action, rule))
+            .filter(|job| !self.done.contains(&job.id))
+            .collect()
+    }
+
+    /// Whether a promise's class holds now.
+    pub fn holds(&self, job: &Job) -> bool {
+        self.ctx.holds(&job.rule.class)
+    }
+
+    /// Whether a class predicate holds now.
+    pub fn holds_class(&self, class: &ClassExpr) -> bool {
+        self.ctx.holds(class)
+    }
+
+    /// Takes up a promise: false when its class does not hold, it was done already, or it was looked after less than
+    /// IfElapsed minutes ago. It counts as done from now on. Every `true` wants an [`Run::end`].
+    pub fn begin(&mut self, action: &Action, job: &Job) -> bool {
+        if !self.ctx.holds(&job.rule.class) || !self.done.insert(job.id) {
+            return false;
+        }
+        self.report.doing(&Memory::shown(action.operator, job));
+        if !self.options.uses_locks() || self.dry {
+            return true;
+        }
+        let minutes = self.if_elapsed(job);
+        let key = Memory::key(self.phase, action.operator, job);
+        let now = self.now.timestamp().as_second();
+        if let Some(elapsed) = self.memory.elapsed(&key, now)
+            && elapsed < minutes
+        {
+            let object = Memory::shown(action.operator, job);
+            let text = format!("Nothing promised for [{object}] ({elapsed}/{minutes} minutes elapsed)");
+            self.report.verbose(text);
+            return false;
+        }
+        self.begun.insert(job.id, key);
+        true
+    }
+
+    /// A promise was looked after, whatever came of it.
+    pub fn end(&mut self, job: &Job) {
+        if let Some(key) = self.begun.remove(&job.id) {
+            self.memory.record(key, self.now.timestamp().as_second());
+        }
+    }
+
+    /// Minutes that must pass before a promise is looked after again: of the rule, of the entry of the action sequence,
+    /// of `control:`, or 1.
+    fn if_elapsed(&self, job: &Job) -> i64 {
+        let minutes = |text: BString| text.to_str().ok().and_then(|text| text.trim().parse().ok());
+        self.value(job, "ifelapsed")
+            .and_then(minutes)
+            .or(self.entry_minutes.if_elapsed)
+            .or_else(|| self.ctx.get("IfElapsed").and_then(minutes))
+            .unwrap_or(1)
+    }
+
+    /// Whether a rule that was not done has become true meanwhile.
+    fn more_to_do(&self) -> bool {
+        let words: HashSet<&str> = self
+            .sequence
+            .iter()
+            .filter_map(|entry| find(entry.text.split(|byte| *byte == b'.').next().unwrap_or_default()))
+            .filter(|action| !action.once)
+            .map(|action| action.name)
+            .collect();
+        words
+            .into_iter()
+            .filter_map(|word| find(word.as_bytes()))
+            .any(|action| !self.jobs(action).is_empty())
+    }
+
+    /// Records what came of a promise: classes and figures. May be called more than once for one promise, as the copy
+    /// of a tree does for each file.
+    pub fn record(&mut self, job: &Job, outcome: Outcome) {
+        let attribute = match outcome {
+            Outcome::Kept => {
+                self.report.tally.kept += 1;
+                "elsedefine"
+            }
+            Outcome::Repaired => {
+                self.report.tally.repaired += 1;
+                "define"
+            }
+            Outcome::Failed => {
+                self.report.tally.failed += 1;
+                return;
+            }
+        };
+        for class in self.class_list(job, attribute) {
+            self.define(class.as_bstr());
+        }
+    }
+
+    /// Sets a class, and ends the run when it is one of `AbortClasses`.
+    pub fn define(&mut self, class: &BStr) {
+        self.ctx.define(class);
+        self.check_abort(class);
+    }
+
+    pub(super) fn check_abort(&mut self, class: impl AsRef<[u8]>) {
+        if self.stop.is_none()
+            && self
+                .abort_classes
+                .iter()
+                .any(|abort| abort.as_slice() == class.as_ref())
+            && self.ctx.has(&class)
+        {
+            let class = class.as_ref().as_bstr();
+            self.report
+                .error(format_args!("Cfagent aborted on defined class [{class}]"));
+            self.stop = Some(Stop::Abort(class.to_owned()));
+        }
+    }
+
+    /// Removes what killed runs left in a directory, once in a run, before it is written.
+    pub fn sweep(&mut self, dir: &Dir) {
+        if self.dry {
+            return;
+        }
+        if let Ok(meta) = dir.self_meta()
+            && self.swept.insert(meta.inode())
+        {
+            match crate::fsx::sweep(dir) {
+                Ok(0) | Err(_) => {}
+                Ok(count) => self.report.verbose(format_args!(
+                    "Removed {count} unfinished files of a run that was killed"
+                )),
+            }
+        }
+    }
+}
+
+fn minutes_of(suffix: &[u8], word: &[u8]) -> Option<i64> {
+    std::str::from_utf8(suffix.strip_prefix(word)?).ok()?.parse().ok()
+}

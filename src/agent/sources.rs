@@ -1,0 +1,51 @@
+//! Where copies come from: this machine, or a server behind [`Sources`], which the tool provides.
+
+use std::time::Duration;
+
+use bstr::BStr;
+
+use crate::fsx::{Local, Source, SourceError};
+
+/// How a server is to be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// `trustkey=true`: accept the key of a server that is not known yet.
+    pub trust: bool,
+    /// `encrypt=true`; our protocol always does.
+    pub encrypt: bool,
+    /// `forceipv4=true`
+    pub ipv4_only: bool,
+    /// `stealth=true`: leave no trace in access times.
+    pub stealth: bool,
+    /// `TimeOut`: how long connecting and each answer may take; `None` = the default.
+    pub timeout: Option<Duration>,
+    /// `BindToInterface`
+    pub bind: Option<std::net::IpAddr>,
+}
+
+/// Opens sources of trees by the name of a server. One connection serves all rules that name the same server.
+pub trait Sources {
+    /// The source of a server. An error says whether the server could not be reached, or one side did not accept the
+    /// other's key.
+    fn open(&mut self, server: &BStr, options: &OpenOptions) -> Result<Box<dyn Source + '_>, SourceError>;
+}
+
+/// No servers, only this machine.
+#[derive(Debug, Default)]
+pub struct OnlyLocal;
+
+impl Sources for OnlyLocal {
+    fn open(&mut self, server: &BStr, options: &OpenOptions) -> Result<Box<dyn Source + '_>, SourceError> {
+        if is_local(server) {
+            return Ok(Box::new(Local::new(options.stealth)));
+        }
+        Err(SourceError::Unreachable(format!(
+            "{server} is not this machine, and this program has no way to reach others"
+        )))
+    }
+}
+
+/// Whether a server name means this machine without asking a server (14.1: the default is `localhost`).
+pub fn is_local(server: &BStr) -> bool {
+    server.is_empty() || server == "localhost" || server == "127.0.0.1" || server == "::1"
+}

@@ -1,0 +1,107 @@
+//! What the state files hold.
+
+use std::collections::BTreeMap;
+
+use bstr::ByteSlice;
+use serde::{Deserialize, Serialize};
+
+/// A name of arbitrary bytes as a key of a JSON object, without loss.
+pub fn key_of(name: &[u8]) -> String {
+    name.escape_bytes().to_string()
+}
+
+/// File `promises`: when each promise was last looked after.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promises {
+    /// Key of the promise → seconds since the epoch.
+    pub last: BTreeMap<String, i64>,
+}
+
+impl Promises {
+    /// The file's name in the store.
+    pub const FILE: &'static str = "promises";
+
+    /// Takes over what another run recorded later, and forgets what is older than `oldest`.
+    pub fn merge(&mut self, other: &Promises, oldest: i64) {
+        for (key, at) in &other.last {
+            let mine = self.last.entry(key.clone()).or_insert(*at);
+            *mine = (*mine).max(*at);
+        }
+        self.last.retain(|_, at| *at >= oldest);
+    }
+}
+
+/// File `digests`: what watched files contained when they were last looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digests {
+    /// Path (see [`key_of`]) → algorithm → digest in hexadecimal.
+    pub files: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Digests {
+    /// The file's name in the store.
+    pub const FILE: &'static str = "digests";
+}
+
+/// File `classes`: persistent classes (`SetState`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Classes {
+    /// Class → seconds since the epoch when it ends.
+    pub until: BTreeMap<String, i64>,
+}
+
+impl Classes {
+    /// The file's name in the store.
+    pub const FILE: &'static str = "classes";
+
+    /// The classes that still hold.
+    pub fn holding(&self, now: i64) -> impl Iterator<Item = &str> {
+        self.until
+            .iter()
+            .filter(move |(_, until)| **until > now)
+            .map(|(class, _)| class.as_str())
+    }
+
+    /// Sets a class for some minutes. With `preserve` a timer that is running goes on.
+    pub fn set(&mut self, class: &str, now: i64, minutes: i64, preserve: bool) {
+        let running = self.until.get(class).is_some_and(|until| *until > now);
+        if !(preserve && running) {
+            self.until.insert(class.to_string(), now + minutes * 60);
+        }
+        self.until.retain(|_, until| *until > now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preserved_class_keeps_its_timer_and_a_reset_one_starts_again() {
+        let mut classes = Classes::default();
+        classes.set("a", 0, 10, true);
+        classes.set("a", 300, 10, true);
+        assert_eq!(classes.until["a"], 600);
+        classes.set("a", 300, 10, false);
+        assert_eq!(classes.until["a"], 900);
+        assert_eq!(classes.holding(899).count(), 1);
+        assert_eq!(classes.holding(900).count(), 0);
+    }
+
+    #[test]
+    fn names_of_any_bytes_become_different_keys() {
+        assert_ne!(key_of(b"\xff"), key_of(b"\\xff"));
+        assert_eq!(key_of(b"/etc/hosts"), "/etc/hosts");
+    }
+
+    #[test]
+    fn merging_keeps_the_later_time() {
+        let mut mine = Promises::default();
+        mine.last.insert("a".into(), 5);
+        mine.last.insert("old".into(), 1);
+        let mut other = Promises::default();
+        other.last.insert("a".into(), 9);
+        mine.merge(&other, 2);
+        assert_eq!(mine.last, BTreeMap::from([("a".to_string(), 9)]));
+    }
+}
