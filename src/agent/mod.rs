@@ -9,6 +9,7 @@
 //! | `options` | what the command line asks: [`RunOptions`] |
 //! | `report` | everything that is said: [`Report`], [`Sink`] |
 //! | `sources` | where copies come from: [`Sources`] |
+//! | `servers` | connections to servers, kept for the run: [`Servers`] |
 //! | `memory` | when promises were last looked after |
 //! | `lastgood` | the last policy that parsed |
 //! | `generation` | new policy files come together or not at all |
@@ -40,6 +41,7 @@ mod phases;
 mod preconf;
 pub mod report;
 mod run;
+mod servers;
 pub mod sources;
 
 pub use action::{ACTIONS, Action, Work};
@@ -49,4 +51,5 @@ pub use options::RunOptions;
 pub use phases::{Ending, Setup, run};
 pub use report::{Level, Levels, Report, Sink, Tally};
 pub use run::{Outcome, Run, Stop};
+pub use servers::Servers;
 pub use sources::{OnlyLocal, OpenOptions, Sources};

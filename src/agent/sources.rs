@@ -28,6 +28,11 @@ pub trait Sources {
     /// The source of a server. An error says whether the server could not be reached, or one side did not accept the
     /// other's key.
     fn open(&mut self, server: &BStr, options: &OpenOptions) -> Result<Box<dyn Source + '_>, SourceError>;
+
+    /// What a person may want to know of the connections made since the last call: a key that was accepted on trust.
+    fn take_notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// No servers, only this machine.

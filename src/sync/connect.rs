@@ -31,6 +31,8 @@ pub struct Options {
     pub timeout: Duration,
     /// The address to connect from.
     pub bind: Option<IpAddr>,
+    /// Leave out the IPv6 addresses of the server.
+    pub ipv4_only: bool,
     /// Name of the program, for the server's log.
     pub program: String,
 }
@@ -43,6 +45,7 @@ impl Default for Options {
             trustkey: false,
             timeout: Duration::from_secs(60),
             bind: None,
+            ipv4_only: false,
             program: concat!("dsau ", env!("CARGO_PKG_VERSION")).to_string(),
         }
     }
@@ -69,14 +72,17 @@ pub fn resolve(server: &str, port: u16) -> Result<Vec<SocketAddr>, SourceError> 
 
 /// Connects to a server and authenticates both sides.
 pub fn connect(server: &str, options: &Options) -> Result<Remote, SourceError> {
-    let addresses = resolve(server, options.port)?;
+    let mut addresses = resolve(server, options.port)?;
+    if options.ipv4_only {
+        addresses.retain(SocketAddr::is_ipv4);
+    }
     let store = Store::at(options.paths.ppkeys());
     let key = store.load_local().map_err(|fault| match fault {
         KeyError::Missing(_) => SourceError::Authentication(NO_KEYS.to_string()),
         other => SourceError::Authentication(other.to_string()),
     })?;
     let identity = Identity::new(&key).map_err(|e| SourceError::Authentication(e.to_string()))?;
-    let mut last = SourceError::Missing;
+    let mut last = SourceError::Unreachable(format!("Unknown host {server}: the name has no IPv4 address"));
     for address in addresses {
         match tcp(address, options) {
             Ok(tcp) => {

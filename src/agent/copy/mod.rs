@@ -122,6 +122,9 @@ fn from_server(run: &mut Run<'_>, job: &Job, manner: &Manner, server: &BStr) {
         Ok(mut source) => tree::copy(run, job, manner, source.as_mut(), from, to),
         Err(error) => refused(run, job, server, &error),
     }
+    for note in sources.take_notes() {
+        run.report.error(note);
+    }
     run.sources = Some(sources);
 }
 

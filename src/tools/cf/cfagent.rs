@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bstr::{BString, ByteSlice};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::agent::{self, Levels, OnlyLocal, RunOptions, Setup, Sink};
+use crate::agent::{self, Levels, RunOptions, Servers, Setup, Sink};
 use crate::diag::{Exit, Fail};
 use crate::facts::{Host, Machine};
 use crate::sys::Paths;
@@ -269,6 +269,8 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let paths = Paths::from_env();
     let host = Host::detect();
     let mut machine = Machine::new(&paths, host.clone());
+    let own = host.interfaces.iter().map(|interface| interface.address).collect();
+    let mut servers = Servers::new(&paths, own, options.force_net_copy);
     let doing = Arc::new(Mutex::new(String::from("cfagent")));
     let prefix = format!("cfengine:{}", host.short);
     watch_signals(&doing, &prefix)?;
@@ -277,7 +279,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         paths: &paths,
         host: &host,
         machine: &mut machine,
-        sources: &mut OnlyLocal,
+        sources: &mut servers,
         sink: &mut Terminal { doing },
         levels,
         now: jiff::Zoned::now(),

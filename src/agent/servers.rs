@@ -1,0 +1,93 @@
+//! Servers over the csync protocol as [`Sources`]: one connection a server, kept for the whole run.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use bstr::{BStr, ByteSlice};
+
+use super::sources::{OpenOptions, Sources, is_local};
+use crate::fsx::{Deliver, Entry, Local, Select, Source, SourceError};
+use crate::sync::{self, Remote};
+use crate::sys::Paths;
+
+/// The servers of a run.
+pub struct Servers {
+    paths: Paths,
+    port: u16,
+    own: Vec<IpAddr>,
+    force_net: bool,
+    open: BTreeMap<String, Remote>,
+}
+
+impl Servers {
+    /// No connection yet. `own` are this machine's addresses: a server that has one of them is this machine, and its
+    /// files are copied without a server unless `force_net` says otherwise (`-b`).
+    pub fn new(paths: &Paths, own: Vec<IpAddr>, force_net: bool) -> Self {
+        let port = sync::Options::default().port;
+        Servers {
+            paths: paths.clone(),
+            port,
+            own,
+            force_net,
+            open: BTreeMap::new(),
+        }
+    }
+}
+
+impl Sources for Servers {
+    fn open(&mut self, server: &BStr, options: &OpenOptions) -> Result<Box<dyn Source + '_>, SourceError> {
+        if is_local(server) && !self.force_net {
+            return Ok(Box::new(Local::new(options.stealth)));
+        }
+        let name = server
+            .to_str()
+            .map_err(|_| SourceError::Unreachable(format!("Unknown host {server}: it is not a host name")))?;
+        // Looked up once a run: a server that is connected is not asked for again.
+        if !self.open.contains_key(name) {
+            let addresses = sync::resolve(name, self.port)?;
+            if !self.force_net
+                && addresses
+                    .iter()
+                    .all(|a| a.ip().is_loopback() || self.own.contains(&a.ip()))
+            {
+                return Ok(Box::new(Local::new(options.stealth)));
+            }
+            let mut how = sync::Options {
+                paths: self.paths.clone(),
+                port: self.port,
+                ..sync::Options::default()
+            };
+            how.trustkey = options.trust;
+            how.bind = options.bind;
+            how.ipv4_only = options.ipv4_only;
+            how.timeout = options.timeout.unwrap_or(how.timeout);
+            self.open.insert(name.to_string(), sync::connect(name, &how)?);
+        }
+        match self.open.get_mut(name) {
+            Some(remote) => Ok(Box::new(Kept(remote))),
+            None => Err(SourceError::Missing),
+        }
+    }
+
+    fn take_notes(&mut self) -> Vec<String> {
+        self.open.values_mut().flat_map(Remote::take_notes).collect()
+    }
+}
+
+/// A connection that outlives the rule that uses it.
+struct Kept<'a>(&'a mut Remote);
+
+impl Source for Kept<'_> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn manifest(&mut self, root: &Path, select: &Select) -> Result<Vec<Entry>, SourceError> {
+        self.0.manifest(root, select)
+    }
+
+    fn fetch(&mut self, root: &Path, wanted: &[&Entry], deliver: &mut Deliver<'_>) -> Result<(), SourceError> {
+        self.0.fetch(root, wanted, deliver)
+    }
+}
