@@ -1,22 +1,21 @@
 //! What happens while a policy is read: `control:` and `groups:` are evaluated in text order with the classes known at
 //! that point, strategies are drawn, rules are checked and kept (cfengine2.md 5).
 
-use bstr::{BString, ByteSlice};
+use bstr::BString;
 
-use super::ast::{Access, Call, Stmt, Value};
-use super::functions::{self, Env};
+use super::ast::{Access, Stmt};
+use super::check;
+use super::functions::Env;
 use super::program::Import;
 use super::source::Source;
-use super::values::{is_value_function, value_function};
-use super::{Attrs, Body, ClassExpr, Options, Phase, PolicyError, Pos, Program, Rule, Section, SequenceEntry, World};
-use super::{check, names};
+use super::{Attrs, Body, ClassExpr, Options, Phase, PolicyError, Pos, Program, Rule, Section, World};
 
 pub(super) struct Evaluation<'a> {
     source: &'a Source,
-    phase: Phase,
+    pub(super) phase: Phase,
     any_section: bool,
-    program: &'a mut Program,
-    world: &'a mut dyn World,
+    pub(super) program: &'a mut Program,
+    pub(super) world: &'a mut dyn World,
     /// The section belongs to the other kind of file: said once, the rest of it is passed over.
     foreign: bool,
     pub errors: Vec<PolicyError>,
@@ -68,13 +67,13 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn error(&mut self, pos: Pos, message: impl Into<String>, hint: Option<&str>) {
+    pub(super) fn error(&mut self, pos: Pos, message: impl Into<String>, hint: Option<&str>) {
         if self.errors.len() < 1000 {
             self.errors.push(check::error(self.source, pos, message.into(), hint));
         }
     }
 
-    fn warn(&mut self, pos: Pos, message: impl Into<String>) {
+    pub(super) fn warn(&mut self, pos: Pos, message: impl Into<String>) {
         if self.program.warnings.len() < 1000 {
             self.program.warnings.push(self.source.error_at(pos, message));
         }
@@ -105,7 +104,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Calls a function with what it works on; what it complains about becomes a warning.
-    fn call<T>(&mut self, pos: &Pos, work: impl FnOnce(&mut Env) -> Result<T, String>) -> Option<T> {
+    pub(super) fn call<T>(&mut self, pos: &Pos, work: impl FnOnce(&mut Env) -> Result<T, String>) -> Option<T> {
         let mut env = Env {
             context: &mut self.program.context,
             world: &mut *self.world,
@@ -123,270 +122,6 @@ impl<'a> Evaluation<'a> {
             }
         }
     }
-
-    fn unknown_function(&mut self, call: &Call, section: &str) {
-        let text = functions::out_of_place(&call.name, section);
-        let hint = functions::hint(&call.name);
-        self.error(call.pos.clone(), text, hint.as_deref());
-    }
-
-    // ---- groups -------------------------------------------------------------------------------------------------
-
-    fn group(&mut self, class: &ClassExpr, name: &BString, values: &[Value], pos: Pos) {
-        if names::HARD.iter().any(|hard| hard.as_bytes() == name.as_slice()) {
-            return self.error(pos, format!("Reserved class ({name})"), None);
-        }
-        if !self.program.context.holds(class) {
-            return;
-        }
-        let mut result = false;
-        for value in values {
-            match value {
-                Value::Call(call) if functions::is_class_function(&call.name) => {
-                    result |= self
-                        .call(&call.pos, |env| functions::class_function(call, env))
-                        .unwrap_or(false);
-                }
-                Value::Call(call) => self.unknown_function(call, "groups"),
-                Value::Text(text, pos) => {
-                    let command = self.program.context.expand(text.as_ref());
-                    match command.starts_with(b"/") {
-                        true => result |= self.script(&command, pos),
-                        false => self.error(pos.clone(), "Quoted scripts must begin with /", None),
-                    }
-                }
-                Value::Word(word, pos) => {
-                    let word = self.program.context.expand(word.as_ref());
-                    match self.member(&word, pos) {
-                        Some(true) => result = true,
-                        Some(false) => {}
-                        None => {
-                            result = false;
-                            self.program.context.undefine(name);
-                        }
-                    }
-                }
-            }
-        }
-        if result {
-            self.program.context.define(name);
-        }
-    }
-
-    /// Whether a member makes its class true; `None` where it takes the class back.
-    fn member(&mut self, word: &BString, pos: &Pos) -> Option<bool> {
-        match word.as_slice() {
-            [b'+', b'@', group @ ..] | [b'+', group @ ..] => Some(self.world.in_netgroup(group.as_bstr())),
-            [b'-', b'@', group @ ..] => match self.world.in_netgroup(group.as_bstr()) {
-                true => None,
-                false => Some(false),
-            },
-            [b'-', class @ ..] => match self.holds_word(class) {
-                true => None,
-                false => Some(false),
-            },
-            [b'/', ..] => Some(self.script(word, pos)),
-            _ => Some(self.holds_word(word)),
-        }
-    }
-
-    /// A host name of this host, or a class expression that is true.
-    fn holds_word(&self, word: &[u8]) -> bool {
-        let context = &self.program.context;
-        let is_host = |name: &str| context.get(name).is_some_and(|host| host.eq_ignore_ascii_case(word));
-        if is_host("host") || is_host("fqhost") {
-            return true;
-        }
-        ClassExpr::parse(word).is_ok_and(|class| context.holds(&class))
-    }
-
-    fn script(&mut self, command: &BString, pos: &Pos) -> bool {
-        self.call(pos, |env| env.returns_zero(command.as_ref(), false))
-            .unwrap_or(false)
-    }
-
-    // ---- control ------------------------------------------------------------------------------------------------
-
-    fn control(&mut self, class: &ClassExpr, name: &BString, values: Vec<Value>, pos: Pos) {
-        let own = names::own(name);
-        if own.is_some_and(|own| names::BOUND.contains(&own)) {
-            return self.bound(class, own.unwrap_or_default(), values);
-        }
-        if !self.program.context.holds(class) {
-            return;
-        }
-        match own {
-            Some("checksumdatabase") if self.phase != Phase::Server => {
-                self.warn(pos, "ChecksumDatabase variable is deprecated: it has no effect");
-            }
-            Some(own) if names::is_list(own) => self.extend_list(own, values),
-            _ => self.assign(own, name, values),
-        }
-    }
-
-    /// Words of a list variable that keeps its predicate.
-    fn bound(&mut self, class: &ClassExpr, own: &'static str, values: Vec<Value>) {
-        for value in values {
-            let (word, pos) = match value {
-                Value::Word(text, pos) | Value::Text(text, pos) => (text, pos),
-                Value::Call(call) => {
-                    self.unknown_function(&call, "control");
-                    continue;
-                }
-            };
-            let word = self.program.context.expand_value(word.as_ref());
-            if own == "actionsequence" {
-                let class = class.clone();
-                let text = word.clone();
-                self.program.sequence.push(SequenceEntry { class, text, pos });
-            }
-            self.program.context.push_list(own, class, word);
-        }
-    }
-
-    fn extend_list(&mut self, own: &'static str, values: Vec<Value>) {
-        let any = ClassExpr::any();
-        for value in values {
-            let (word, pos) = match value {
-                Value::Word(text, pos) | Value::Text(text, pos) => {
-                    if !self.defined(&text, &pos) {
-                        continue;
-                    }
-                    (self.program.context.expand_value(text.as_ref()), pos)
-                }
-                Value::Call(call) => match self.value_of(&call, &BString::from(own)) {
-                    Some(Some(text)) => (text, call.pos),
-                    _ => continue,
-                },
-            };
-            match own {
-                "addclasses" => {
-                    for name in super::context::class_list(&word) {
-                        match names::HARD.iter().any(|hard| hard.as_bytes() == name.as_slice()) {
-                            true => self.error(pos.clone(), format!("You cannot add a reserved class! ({name})"), None),
-                            false => self.program.context.define(&name),
-                        }
-                    }
-                    self.program.context.push_list(own, &any, word);
-                }
-                "addinstallable" => {
-                    for name in super::context::class_list(&word) {
-                        self.program.context.push_list(own, &any, name);
-                    }
-                }
-                _ => self.program.context.push_list(own, &any, word),
-            }
-        }
-    }
-
-    /// Assigns each word in turn; the last stays.
-    fn assign(&mut self, own: Option<&'static str>, name: &BString, values: Vec<Value>) {
-        for value in values {
-            let (text, pos) = match value {
-                Value::Call(call) => match self.value_of(&call, name) {
-                    Some(Some(text)) => (text, call.pos),
-                    _ => continue,
-                },
-                Value::Text(text, pos) => match text.strip_prefix(b"exec /") {
-                    Some(_) => {
-                        let call = Call {
-                            name: "ExecResult".into(),
-                            negated: false,
-                            whole: text["exec ".len()..].into(),
-                            args: vec![text["exec ".len()..].into()],
-                            pos,
-                        };
-                        match self.value_of(&call, name) {
-                            Some(Some(text)) => (text, call.pos),
-                            _ => continue,
-                        }
-                    }
-                    None => match self.value_text(own, name, &text, &pos) {
-                        Some(text) => (text, pos),
-                        None => continue,
-                    },
-                },
-                Value::Word(text, pos) => match self.value_text(own, name, &text, &pos) {
-                    Some(text) => (text, pos),
-                    None => continue,
-                },
-            };
-            self.redefinition(own, name, &text, &pos);
-            self.store(own, name, text, pos);
-        }
-    }
-
-    fn value_text(&mut self, own: Option<&str>, name: &BString, text: &BString, pos: &Pos) -> Option<BString> {
-        if !self.defined(text, pos) {
-            return None;
-        }
-        let itself = ["$(", "${"].iter().any(|open| {
-            let close = if *open == "$(" { b')' } else { b'}' };
-            let mut reference = BString::from(*open);
-            reference.extend_from_slice(name);
-            reference.push(close);
-            text.contains_str(&reference)
-        });
-        if itself && !self.program.context.is_set(name) && own != Some("split") {
-            let message = format!("the value of '{name}' names '{name}' itself, which is not set");
-            self.error(pos.clone(), message, None);
-            return None;
-        }
-        Some(self.program.context.expand_value(text.as_ref()))
-    }
-
-    /// Whether no variable is used that must be set and is not; the error is told.
-    fn defined(&mut self, text: &BString, pos: &Pos) -> bool {
-        match check::undefined(&self.program.context, text) {
-            Some(message) => {
-                self.error(pos.clone(), message, None);
-                false
-            }
-            None => true,
-        }
-    }
-
-    fn redefinition(&mut self, own: Option<&str>, name: &BString, text: &BString, pos: &Pos) {
-        if own.is_some() || !self.program.context.is_set(name) {
-            return;
-        }
-        let allowed = self.program.context.list("allowredefinitionof");
-        let itself = self.program.context.get(name);
-        if !allowed.contains(name) && itself.as_ref() != Some(text) {
-            let message = format!("Redefinition of macro {name}={text} (or perhaps missing quote)");
-            self.warn(pos.clone(), message);
-        }
-    }
-
-    fn store(&mut self, own: Option<&str>, name: &BString, text: BString, pos: Pos) {
-        match own {
-            Some("domain") => self.program.context.set_domain(&text),
-            Some("split" | "repchar") if text.len() != 1 || text == "/" => {
-                let message = format!("{name} is one character, and not '/'");
-                self.error(pos, message, None);
-            }
-            Some("repository") if !text.starts_with(b"/") && !text.contains(&b'$') => {
-                self.error(pos, "File repository must be an absolute directory name", None);
-            }
-            _ => self.program.context.set(name, text),
-        }
-    }
-
-    /// Evaluates a call in `control:`; class functions give no value there.
-    fn value_of(&mut self, call: &Call, variable: &BString) -> Option<Option<BString>> {
-        if is_value_function(&call.name) {
-            return self.call(&call.pos, |env| value_function(call, variable, env));
-        }
-        if call.name.eq_ignore_ascii_case(b"PrepModule") {
-            return self
-                .call(&call.pos, |env| functions::class_function(call, env))
-                .map(|_| None);
-        }
-        self.unknown_function(call, "control");
-        None
-    }
-
-    // ---- rules --------------------------------------------------------------------------------------------------
 
     fn rule(&mut self, rule: Rule, late: Vec<PolicyError>) {
         if !late.is_empty() {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `source` | positions and errors, how they are shown |
 //! | `section`, `attr`, `edit`, `names` | tables: section keywords, attributes, editfiles commands, variables of the language |
-//! | `lexer`, `call`, `parse`, `parse_braces` | bytes to statements (`ast`) |
+//! | `lexer`, `call`, `parse`, `parse_entries`, `parse_braces` | bytes to statements (`ast`) |
 //! | `rule` | what the agent gets: rules with attributes and bodies |
 //! | `class` | class expressions |
 //! | `ere` | POSIX extended regular expressions |
@@ -13,7 +13,7 @@
 //! | `functions`, `values`, `ranges` | class functions and value functions |
 //! | `check` | what is wrong with a rule by its meaning |
 //! | `world` | the questions the language asks of the machine |
-//! | `program`, `evaluate` | loading a policy with its imports into a [`Program`] |
+//! | `program`, `evaluate`, `control` | loading a policy with its imports into a [`Program`] |
 
 mod ast;
 mod attr;
@@ -21,6 +21,7 @@ mod call;
 mod check;
 mod class;
 mod context;
+mod control;
 mod edit;
 mod ere;
 mod evaluate;
@@ -30,6 +31,7 @@ mod lexer;
 mod names;
 mod parse;
 mod parse_braces;
+mod parse_entries;
 mod program;
 mod ranges;
 mod rule;

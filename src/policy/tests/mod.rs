@@ -1,6 +1,8 @@
 //! Tests of the language as a whole, with a world that answers from tables.
 
 mod corpus;
+mod errors;
+mod evaluation;
 mod expansion;
 mod loading;
 mod properties;
@@ -133,4 +135,9 @@ pub(super) fn errors(policy: &str) -> Vec<String> {
             .map(|error| format!("{}:{}: {}", error.pos.line, error.pos.col, error.message))
             .collect(),
     }
+}
+
+/// A variable of a program as text; nothing for an unset one.
+pub(super) fn get(program: &Program, name: &str) -> String {
+    program.context.get(name).unwrap_or_default().to_string()
 }
