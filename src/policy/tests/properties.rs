@@ -226,3 +226,37 @@ fn long_single_lines_and_unclosed_things_are_read_in_reasonable_time() {
         assert!(start.elapsed().as_secs() < 20, "{head} {:?}", start.elapsed());
     }
 }
+
+/// 100,000 rules in 200 files. Slow without optimization, so it runs on demand only:
+/// `cargo test --release --lib hundred_thousand -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, of meaning in an optimized build only"]
+fn a_hundred_thousand_rules_in_two_hundred_files_load_in_a_second() {
+    let mut world = Table::default();
+    let mut main = String::from("control:\n  actionsequence = ( files copy editfiles )\n  d = ( /srv )\nimport:\n");
+    for file in 0..200 {
+        main.push_str(&format!("  cf.{file}\n"));
+        let mut text = String::new();
+        for rule in 0..100 {
+            text.push_str(&format!(
+                "files:\n linux.group{rule}::\n  $(d)/tree/{file}/{rule} mode=644 owner=root group=root action=fixall recurse=inf\n  \
+                 /etc/x{rule} mode=600 action=fixplain\ncopy:\n any::\n  /master/{file}/{rule} dest=/local/{file}/{rule} type=checksum \
+                 server=$(policyhost) define=copied_{rule}\nshellcommands:\n copied_{rule}::\n  \"/sbin/restart {rule}\" timeout=60\n\
+                 editfiles:\n {{ /etc/conf.{rule}\n  AppendIfNoSuchLine \"line {rule}\"\n  DefineClasses \"edited\"\n }}\n"
+            ));
+        }
+        world.files.insert(format!("cf.{file}"), text.into_bytes());
+    }
+    let cpu = || nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap();
+    let start = cpu();
+    let program = try_load(&main, &mut world).unwrap();
+    let took = std::time::Duration::from(cpu()) - std::time::Duration::from(start);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap_or_default();
+    println!("{} rules, {took:?} of CPU, {peak}", program.rules.len());
+    assert_eq!(program.rules.len(), 100_000);
+    assert!(took.as_millis() < 1_000, "{took:?}");
+}
