@@ -147,11 +147,11 @@ fn attribute(section: Section, attr: &Attr, value: &BStr) -> Result<(), String> 
         | "typecheck" | "oldserver" | "inform" | "syslog" | "audit" | "rxdirs" | "deletedir" | "deletefstab"
         | "background" | "preview" | "noabspath" | "scanarrivals" | "purge" | "readonly" | "compress" => check(
             one_of(&["true", "false", "on", "off", "yes", "no"]),
-            format!("Illegal switch value in {}={value} (true/false or on/off)", attr.name),
+            format!("Illegal switch value: {}={value} (true/false or on/off)", attr.name),
         ),
         "useshell" => check(
             one_of(&["true", "false", "dumb", "on", "off", "yes", "no"]),
-            format!("Illegal attribute for useshell={value} (true, false or dumb)"),
+            format!("Illegal attribute for useshell=: {value} (true, false or dumb)"),
         ),
         "timeout" => check(
             number(value).is_some_and(|seconds| seconds > 0),
@@ -245,7 +245,7 @@ fn action(section: Section, value: &BStr, lower: &[u8]) -> Result<(), String> {
     if names.iter().any(|name| name.as_bytes() == lower) {
         return Ok(());
     }
-    Err(format!("Unknown action type {value} ({})", names.join(", ")))
+    Err(format!("Unknown action type: {value} ({})", names.join(", ")))
 }
 
 fn kind(section: Section, value: &BStr, lower: &[u8]) -> Result<(), String> {

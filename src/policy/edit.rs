@@ -166,7 +166,7 @@ pub(super) fn check(commands: &[EditCommand]) -> Vec<(Pos, String)> {
             }
             "EndLoop" if loops.pop().is_none() => say(
                 &command.pos,
-                "ForEachLineIn/EndLoop mismatch: EndLoop without ForEachLineIn",
+                "ForEachLineIn/EndLoop mismatch before or at line: EndLoop without ForEachLineIn",
             ),
             "SetLine" if !loops.is_empty() => say(&command.pos, "SetLine inside ForEachLineIn"),
             "DefineInGroup" if groups.is_empty() => say(&command.pos, "DefineInGroup outside a group"),
@@ -185,10 +185,16 @@ pub(super) fn check(commands: &[EditCommand]) -> Vec<(Pos, String)> {
         );
     }
     for pos in groups {
-        say(pos, "Editfiles Begin/End mismatch: EndGroup is missing");
+        say(
+            pos,
+            "Editfiles Begin/End mismatch before or at line: EndGroup is missing",
+        );
     }
     for pos in loops {
-        say(pos, "ForEachLineIn/EndLoop mismatch: EndLoop is missing");
+        say(
+            pos,
+            "ForEachLineIn/EndLoop mismatch before or at line: EndLoop is missing",
+        );
     }
     errors
 }

@@ -269,12 +269,12 @@ impl<'a> Parser<'a> {
                 } else {
                     format!("'{}=' (it stands for '{full}=')", name.as_bstr())
                 };
-                let text = format!("Illegal {} attribute {what}", section.name());
+                let text = format!("Illegal {} attribute: {what}", section.name());
                 self.error(pos, text, attr::hint(section, name));
                 None
             }
             Found::Unknown => {
-                let text = format!("Illegal {} attribute '{}='", section.name(), name.as_bstr());
+                let text = format!("Illegal {} attribute: '{}='", section.name(), name.as_bstr());
                 self.error(pos, text, attr::hint(section, name));
                 None
             }

@@ -157,6 +157,15 @@ fn mark(text: &[u8], name: &Arc<str>) -> Option<(u32, Arc<str>)> {
 }
 
 impl PolicyError {
+    /// The message in the original's words, and what ours adds: `syntax error` and `the brace is never closed`. Tools
+    /// that look for the old wording find it at the end of a line.
+    pub fn wording(&self) -> (&str, Option<&str>) {
+        match self.message.split_once(": ") {
+            Some((words, detail)) => (words, Some(detail)),
+            None => (&self.message, None),
+        }
+    }
+
     /// The error with a hint.
     #[must_use]
     pub fn with_hint(mut self, hint: Option<String>) -> Self {

@@ -12,7 +12,7 @@ fn every_error_of_a_file_is_told_with_its_line_and_column() {
         errors(policy),
         [
             "4:6: Invalid mode string (u*x)",
-            "5:6: Unknown action type polish (warnall, warndirs, warnplain, fixall, fixdirs, fixplain, touch, create, compress, alert, linkchildren)",
+            "5:6: Unknown action type: polish (warnall, warndirs, warnplain, fixall, fixdirs, fixplain, touch, create, compress, alert, linkchildren)",
             "7:6: Image rel needs an absolute pathname",
             "8:1: syntax error: there is no section 'widgets:'",
             "11:3: Must specify an age for tidy actions",
@@ -20,7 +20,7 @@ fn every_error_of_a_file_is_told_with_its_line_and_column() {
             "14:3: scripts or commands must have absolute path names",
             "15:8: Illegal class list in define=a-b",
             "15:19: Integer expected as argument to ifelapsed",
-            "15:35: Illegal shellcommands attribute 'timout='",
+            "15:35: Illegal shellcommands attribute: 'timout='",
             "17:3: syntax error: '/l' is not followed by '->' or '+>'",
         ]
     );
@@ -52,11 +52,11 @@ fn an_error_is_shown_with_its_line_a_caret_and_the_hint() {
     let error = &try_load("files:\n\t/f modes=600\n", &mut Table::default()).unwrap_err()[0];
     assert_eq!(
         format_error(error, true),
-        "cfagent.conf:2:5: Illegal files attribute 'modes='\n 2 |  /f modes=600\n   |     ^\n  hint: did you mean 'mode'?"
+        "cfagent.conf:2:5: Illegal files attribute: 'modes='\n 2 |  /f modes=600\n   |     ^\n  hint: did you mean 'mode'?"
     );
     assert_eq!(
         format_error(error, false),
-        "cfagent.conf:2:5: Illegal files attribute 'modes='\n  hint: did you mean 'mode'?"
+        "cfagent.conf:2:5: Illegal files attribute: 'modes='\n  hint: did you mean 'mode'?"
     );
 }
 
@@ -130,7 +130,7 @@ fn edit_commands_are_found_in_any_case_and_their_structure_is_checked() {
     assert_eq!(wrong("EndGroup"), ["3:1: EndGroup without Begin"]);
     assert_eq!(
         wrong("BeginGroupIfMatch \"x\""),
-        ["3:1: Editfiles Begin/End mismatch: EndGroup is missing"]
+        ["3:1: Editfiles Begin/End mismatch before or at line: EndGroup is missing"]
     );
     assert_eq!(
         wrong("ReplaceAll \"x\"\nAutoCreate"),
