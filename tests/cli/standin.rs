@@ -8,13 +8,14 @@ use assert_cmd::Command;
 const SSH: &str = r#"#!/bin/sh
 # Takes what ssh takes; its own messages go to the file of -E.
 here=$(dirname "$0")
-log=/dev/stderr user= port=22
+log=/dev/stderr user= port=22 batch=no
 while [ $# -gt 0 ]; do
     case $1 in
     -E) log=$2; shift 2 ;;
     -p) port=$2; shift 2 ;;
     -l) user=$2; shift 2 ;;
-    -o) shift 2 ;;
+    -o) [ "$2" != BatchMode=yes ] || batch=yes; shift 2 ;;
+    -G) config=yes; shift ;;
     -T | -a | -x) shift ;;
     --) shift; break ;;
     *) break ;;
@@ -22,10 +23,20 @@ while [ $# -gt 0 ]; do
 done
 host=$1
 shift
+if [ "$config" ]; then
+    printf 'hostname %s\nport %s\nuserknownhostsfile %s/known_hosts\nidentityfile ~/.ssh/id_rsa\n' "$host" "$port" "$here"
+    exit
+fi
 echo "$host" >>"$here/called"
 case $host in
 down*) echo "ssh: connect to host $host port $port: Connection refused" >>"$log"; exit 255 ;;
 nix*) echo "ssh: Could not resolve hostname $host: Name or service not known" >>"$log"; exit 255 ;;
+changed*) echo '@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @' >>"$log"; exit 255 ;;
+new*)
+    # Not known, and no key installed, at first; asks for a password where it may.
+    grep -qs "^$host " "$here/known_hosts" || { echo 'Host key verification failed.' >>"$log"; exit 255; }
+    [ -s "$here/$host/.ssh/authorized_keys" ] || [ $batch = no ] ||
+        { echo "root@$host: Permission denied (publickey,password)." >>"$log"; exit 255; } ;;
 noauth*) echo "root@$host: Permission denied (publickey)." >>"$log"; exit 255 ;;
 esac
 HOME=$here/$host SHELL=/bin/sh HOST=$host SSHUSER=$user SSHPORT=$port
