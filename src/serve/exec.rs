@@ -64,10 +64,11 @@ fn short(cluster: &[u8]) -> (Vec<u8>, bool) {
     (rest, false)
 }
 
-/// The whole command.
+/// The whole command. What we add ourselves is not said twice.
 pub fn argv(command: &[BString], args: &[BString]) -> Vec<BString> {
     let own = ["--no-splay", "--inform"].map(BString::from);
-    command.iter().chain(&own).chain(args).cloned().collect()
+    let more = args.iter().filter(|arg| !own.contains(arg));
+    command.iter().chain(&own).chain(more).cloned().collect()
 }
 
 /// What a running command tells.
