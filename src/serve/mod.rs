@@ -21,6 +21,8 @@ mod identity;
 mod rules;
 mod server;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Config, load};
 pub use rules::{Access, Decision, Pattern, Peer, Rule};

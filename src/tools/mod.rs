@@ -99,4 +99,6 @@ pub fn base(name: &'static str, about: &'static str) -> clap::Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about(about)
         .color(clap::ColorChoice::Never)
+        // An option given twice is no error: scripts and cfservd add some of their own.
+        .args_override_self(true)
 }

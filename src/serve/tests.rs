@@ -1,0 +1,257 @@
+//! A server with short limits on a real socket: clients that are silent, slow or too many.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::fsx::Select;
+use crate::keys::{PrivateKey, PublicKey, Store};
+use crate::tls::{ClientStream, Deadline, Identity};
+use crate::wire::{self, Code, Hello, Reply, Request, Want};
+
+struct Running {
+    address: SocketAddr,
+    key: PublicKey,
+    client: PrivateKey,
+    server: Arc<Server>,
+    stop: Arc<AtomicBool>,
+    dir: tempfile::TempDir,
+}
+
+impl Running {
+    fn start(limits: Limits, change: impl FnOnce(&mut Config)) -> Running {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path().join("keys"));
+        store.prepare().unwrap();
+        let (key, client) = (PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap());
+        store
+            .trust("root", "127.0.0.1".parse().unwrap(), &client.public())
+            .unwrap();
+        std::fs::create_dir(dir.path().join("srv")).unwrap();
+        let mut config = Config {
+            bind: Some("127.0.0.1".parse().unwrap()),
+            multiple: vec![Pattern::Any],
+            ..Config::default()
+        };
+        config.access.admit.push(Rule {
+            path: dir.path().join("srv").to_str().unwrap().into(),
+            hosts: vec![Pattern::Any],
+            root: Vec::new(),
+            place: "test".to_string(),
+        });
+        change(&mut config);
+        let server = Arc::new(Server::bind(config, Identity::new(&key).unwrap(), store, 0, limits).unwrap());
+        let stop = Arc::new(AtomicBool::new(false));
+        let (running, stopped) = (server.clone(), stop.clone());
+        thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                running.accept();
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        Running {
+            address: server.address().unwrap(),
+            key: key.public(),
+            client,
+            server,
+            stop,
+            dir,
+        }
+    }
+
+    fn tls(&self) -> ClientStream {
+        let tcp = TcpStream::connect(self.address).unwrap();
+        let identity = Identity::new(&self.client).unwrap();
+        identity.connect(tcp, Some(self.key), wait()).unwrap().0
+    }
+
+    /// A client that was welcomed.
+    fn hello(&self) -> ClientStream {
+        let mut stream = self.tls();
+        let hello = Request::Hello(Hello {
+            versions: wire::VERSIONS,
+            features: 0,
+            time: std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap()
+                .as_secs()
+                .cast_signed(),
+            user: "root".into(),
+            program: "test".into(),
+        });
+        hello.encode(1, stream.buffer()).unwrap();
+        assert!(matches!(reply(&mut stream), Some(Reply::Welcome { .. })));
+        stream
+    }
+
+    fn root(&self) -> bstr::BString {
+        self.dir.path().join("srv").to_str().unwrap().into()
+    }
+
+    /// Waits until nobody is connected.
+    fn empty(&self, within: Duration) {
+        let start = Instant::now();
+        while self.server.connected() > 0 {
+            assert!(start.elapsed() < within, "{} still connected", self.server.connected());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn wait() -> Deadline {
+    Deadline::after(Duration::from_secs(10))
+}
+
+fn reply(stream: &mut ClientStream) -> Option<Reply> {
+    let (header, payload) = wire::read_frame(stream, wire::MAX_REPLY).ok()??;
+    Some(Reply::decode(header, payload).unwrap())
+}
+
+fn short() -> Limits {
+    let short = Duration::from_millis(300);
+    Limits {
+        handshake: short,
+        idle: short,
+        write: short,
+        second: short,
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn silent_clients_are_cut_off_before_and_after_the_handshake_and_the_greeting() {
+    let running = Running::start(short(), |_| ());
+    let mut silent = TcpStream::connect(running.address).unwrap();
+    let mut greeted_not = running.tls();
+    let mut idle = running.hello();
+    let start = Instant::now();
+    running.empty(Duration::from_secs(5));
+    assert!(start.elapsed() >= Duration::from_millis(100));
+    assert_eq!(silent.read(&mut [0; 16]).unwrap_or(0), 0);
+    assert!(reply(&mut greeted_not).is_none());
+    assert!(reply(&mut idle).is_none());
+    running.hello();
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off_and_others_are_served_meanwhile() {
+    let running = Running::start(short(), |_| ());
+    std::fs::write(running.dir.path().join("srv/big"), vec![7; 64 << 20]).unwrap();
+    let mut slow = running.hello();
+    let meta = std::fs::metadata(running.dir.path().join("srv/big")).unwrap();
+    let mtime = meta.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let want = Want {
+        path: "big".into(),
+        size: meta.len(),
+        mtime: mtime.as_nanos().cast_signed(),
+        digest: None,
+    };
+    Request::Fetch { root: running.root() }
+        .encode(2, slow.buffer())
+        .unwrap();
+    Request::Want {
+        last: true,
+        files: vec![want],
+    }
+    .encode(2, slow.buffer())
+    .unwrap();
+    slow.flush().unwrap();
+    let mut other = running.hello();
+    let manifest = Request::Manifest {
+        root: running.root(),
+        known: None,
+        select: Select::default(),
+    };
+    manifest.encode(2, other.buffer()).unwrap();
+    assert!(matches!(reply(&mut other), Some(Reply::Entries(entries)) if entries.len() == 1));
+    drop(other);
+    running.empty(Duration::from_secs(5));
+    // What it gets when it reads at last is a part.
+    let mut got = 0;
+    while let Some(reply) = reply(&mut slow) {
+        match reply {
+            Reply::Data(bytes) => got += bytes.len() as u64,
+            Reply::FileEnd { .. } => panic!("it got everything"),
+            _ => {}
+        }
+    }
+    assert!(got < meta.len());
+}
+
+#[test]
+fn a_flood_of_connections_is_held_to_the_maximum_and_ends_with_a_clear_word() {
+    let running = Running::start(Limits::default(), |config| config.max_connections = 3);
+    let held: Vec<ClientStream> = (0..3).map(|_| running.hello()).collect();
+    for _ in 0..40 {
+        let tcp = TcpStream::connect(running.address).unwrap();
+        let identity = Identity::new(&running.client).unwrap();
+        let refused = identity.connect(tcp, Some(running.key), wait()).map(|_| ());
+        assert!(
+            matches!(refused, Err(crate::tls::TlsError::Busy | crate::tls::TlsError::Io(_))),
+            "{refused:?}"
+        );
+        assert!(running.server.connected() <= 3);
+    }
+    drop(held);
+    running.empty(Duration::from_secs(5));
+    running.hello();
+}
+
+#[test]
+fn requests_may_be_sent_ahead_and_are_answered_in_order() {
+    let running = Running::start(Limits::default(), |_| ());
+    let mut stream = running.hello();
+    for id in 10..200 {
+        let manifest = Request::Manifest {
+            root: running.root(),
+            known: None,
+            select: Select::default(),
+        };
+        manifest.encode(id, stream.buffer()).unwrap();
+    }
+    for id in 10..200 {
+        for _ in 0..2 {
+            let (header, _) = wire::read_frame(&mut stream, wire::MAX_REPLY).unwrap().unwrap();
+            assert_eq!(header.id, id);
+        }
+    }
+}
+
+#[test]
+fn noise_in_place_of_requests_ends_the_connection_with_a_word() {
+    use proptest::prelude::*;
+    let running = Running::start(Limits::default(), |config| config.max_connections = 1000);
+    let noise = proptest::collection::vec(any::<u8>(), 1..300);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 60,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    runner
+        .run(&noise, |bytes| {
+            let mut stream = running.hello();
+            let mut frame = u32::try_from(bytes.len() - 1).unwrap().to_be_bytes().to_vec();
+            frame.push(bytes[0]);
+            frame.extend([0, 0, 0, 9]);
+            frame.extend(&bytes[1..]);
+            stream.write_all(&frame).unwrap();
+            stream.flush().unwrap();
+            match reply(&mut stream) {
+                Some(Reply::Error { code, .. }) => prop_assert_eq!(code, Code::Protocol),
+                other => prop_assert!(other.is_none(), "{:?}", other),
+            }
+            Ok(())
+        })
+        .unwrap();
+    running.empty(Duration::from_secs(5));
+}
