@@ -299,6 +299,7 @@ impl Run<'_> {
             trustkey: self.trusted.get(number).copied().unwrap_or(false),
             timeout: PATIENCE,
             bind: self.list.bind_to,
+            ipv4_only: false,
             program: concat!("cfrun ", env!("CARGO_PKG_VERSION")).to_string(),
         };
         let mut args = self.options.clone();
