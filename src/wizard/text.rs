@@ -27,16 +27,17 @@ required security setup.";
 pub const PAUSE: &str = "Press \"Enter\" to continue...";
 
 /// CW-04 … CW-10.
-pub const MENU: &str = "\
-Configuration Synchronization Wizard Menu\n\
-=========================================\n\
-\n\
-  (1) Set up a cfengine master server\n\
-  (2) Add a client\n\
-  (3) Remove a client\n\
-  (4) Manage keys for cfengine clients\n\
-  (5) Display current configuration\n\
-  (9) Exit\n";
+pub const MENU: &str = concat!(
+    "Configuration Synchronization Wizard Menu\n",
+    "=========================================\n",
+    "\n",
+    "  (1) Set up a cfengine master server\n",
+    "  (2) Add a client\n",
+    "  (3) Remove a client\n",
+    "  (4) Manage keys for cfengine clients\n",
+    "  (5) Display current configuration\n",
+    "  (9) Exit\n",
+);
 
 /// CM-01.
 pub fn configured_on(host: &str) -> String {
@@ -45,7 +46,7 @@ pub fn configured_on(host: &str) -> String {
 
 /// CM-02, before the question.
 pub const CLIENTS: &str = "You can optionally specify additional remote clients to manage at this time. If you are running in an HA \
-environment, you do not need to specify the cluster members.";
+environment, you do not need to specify the cluster members.\n";
 
 /// CW-16, CM-03.
 pub const WARNING: &str = "\
