@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::keys::{KeyError, PublicKey, Store};
-use crate::sys::Paths;
+use crate::sys::{self, Paths};
 
 use super::error::WizardError;
 use super::files::private_dir;
-use super::remote::Output;
+use super::remote::{Output, PATIENCE, await_end};
 
 /// The user whose keys these are (KY-02).
 pub(super) const USER: &str = "root";
@@ -58,12 +58,12 @@ fn capture(paths: &Paths, program: &Path, args: &[&str]) -> io::Result<Output> {
     if root != Path::new("/") {
         command.env("DSAU_ROOT", root);
     }
-    let status = command.status()?;
+    let status = await_end(&mut command.spawn()?, PATIENCE)?;
     said.rewind()?;
     let mut stdout = Vec::new();
     said.take(MAX_OUTPUT).read_to_end(&mut stdout)?;
     Ok(Output {
-        status: status.code().unwrap_or(128),
+        status,
         stdout,
         stderr: Vec::new(),
     })
@@ -132,6 +132,13 @@ pub(super) fn own_key(store: &Store, addresses: &[IpAddr]) -> Result<PublicKey, 
         Err(KeyError::Missing(_)) => Store::create(&store.local())?,
         Err(other) => return Err(other.into()),
     };
+    // A run that was killed between the two halves leaves a public half that is missing or old.
+    let half = store.local().with_extension("pub");
+    let pem = private.public().pem();
+    if fs::read(&half).ok().as_deref() != Some(pem.as_bytes()) {
+        sys::replace(&half, pem.as_bytes(), 0o644)
+            .map_err(WizardError::io(format!("cannot write {}", half.display())))?;
+    }
     trust(store, addresses, &private.public())?;
     Ok(private.public())
 }

@@ -1,15 +1,21 @@
 //! Running a fixed script on another machine over the system's ssh: the seam between the wizard and the network.
 
 use std::io::{self, Read, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::hosts::Host;
 use crate::remote::{self, Cause, Trouble};
 
 /// What is kept of one output stream.
 const MAX_OUTPUT: u64 = 1 << 20;
+/// How long one step may take: the longest is a first run of cfagent.
+pub(super) const PATIENCE: Duration = Duration::from_secs(900);
 /// ssh's own status for trouble of its own.
 const SSH_TROUBLE: i32 = 255;
 
@@ -129,10 +135,11 @@ fn line(script: &str, args: &[&str]) -> Vec<std::ffi::OsString> {
     remote::script(RUN, &words)
 }
 
-/// Runs a command with input, keeping what it says.
+/// Runs a command with input, keeping what it says. One that takes longer than [`PATIENCE`] is ended, with all of its
+/// process group if it leads one.
 ///
 /// # Errors
-/// What the system says when it cannot be started or waited for.
+/// What the system says when it cannot be started or waited for, and a time-out.
 pub fn feed(command: &mut Command, stdin: &[u8]) -> io::Result<Output> {
     let mut child = command
         .stdin(Stdio::piped())
@@ -140,23 +147,54 @@ pub fn feed(command: &mut Command, stdin: &[u8]) -> io::Result<Output> {
         .stderr(Stdio::piped())
         .spawn()?;
     let (input, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (stdout, stderr) = thread::scope(|scope| {
+    thread::scope(|scope| {
         let out = scope.spawn(|| drain(stdout));
         let err = scope.spawn(|| drain(stderr));
-        if let Some(mut input) = input {
-            // A script that does not read to the end fails by its own status.
-            let _ = input.write_all(stdin);
-        }
-        (out.join().unwrap_or_default(), err.join().unwrap_or_default())
-    });
-    let status = child.wait()?;
-    Ok(Output {
-        status: status
-            .code()
-            .unwrap_or_else(|| 128 + std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or_default()),
-        stdout,
-        stderr,
+        scope.spawn(|| {
+            if let Some(mut input) = input {
+                // A script that does not read to the end fails by its own status.
+                let _ = input.write_all(stdin);
+            }
+        });
+        let status = await_end(&mut child, PATIENCE);
+        Ok(Output {
+            stdout: out.join().unwrap_or_default(),
+            stderr: err.join().unwrap_or_default(),
+            status: status?,
+        })
     })
+}
+
+/// Waits for a program; ends it when it takes too long. Gives its status, 128 + n when signal n ended it.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`], and what the system says.
+pub(super) fn await_end(child: &mut Child, patience: Duration) -> io::Result<i32> {
+    let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_millis(2);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or_default()));
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+    // What does not lead a group of its own is killed alone.
+    let group = i32::try_from(child.id()).map(Pid::from_raw);
+    if let Ok(group) = group {
+        let _ = killpg(group, Signal::SIGKILL);
+    }
+    child.kill()?;
+    child.wait()?;
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("it did not end within {} seconds", patience.as_secs()),
+    ))
 }
 
 /// Reads to the end, so that the writer never blocks, and keeps the first part.
@@ -182,6 +220,22 @@ mod tests {
             String::from_utf8(out.stdout).unwrap(),
             "[a b][it's][$(reboot)][`x`][!!][a\nb\n][][\\0101]"
         );
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended_with_all_it_started() {
+        let start = Instant::now();
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "sleep 60 & wait"])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let error = await_end(&mut child, Duration::from_millis(200)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        // The sleep held the pipe open too.
+        drain(child.stdout.take());
+        assert!(start.elapsed() < Duration::from_secs(10));
     }
 
     #[test]
