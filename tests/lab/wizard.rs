@@ -1,5 +1,7 @@
 //! csync_wizard through a terminal, on real hosts.
 
+use std::process::Stdio;
+
 use rexpect::session::{PtySession, spawn_command};
 
 use crate::harness::{DOMAIN, Lab};
@@ -31,7 +33,9 @@ fn trust(lab: &Lab, clients: &[&str]) {
 
 /// The wizard in a terminal, with its first menu on the screen.
 fn wizard(lab: &Lab) -> PtySession {
-    let mut terminal = spawn_command(lab.command("master", "csync_wizard"), Some(PATIENCE)).unwrap();
+    let mut command = lab.command("master", "csync_wizard");
+    command.stdin(Stdio::inherit());
+    let mut terminal = spawn_command(command, Some(PATIENCE)).unwrap();
     see(
         &mut terminal,
         "Querying the system master for current status, one moment...",
@@ -300,7 +304,10 @@ fn the_start_script_honours_its_variable_and_stops_what_it_started_var_01() {
     assert_eq!(lab.sh("master", "pgrep cfservd").code, 1);
     assert!(lab.ok("master", &format!("{script} stop")).contains("does not run"));
     // A number of a process that is somebody else now is nobody's business.
-    lab.ok("master", "sleep 300 & echo $! >/var/opt/dsau/cfengine/cfservd.pid");
+    lab.ok(
+        "master",
+        "sleep 300 >/dev/null 2>&1 & echo $! >/var/opt/dsau/cfengine/cfservd.pid",
+    );
     lab.ok("master", &format!("{script} stop; pgrep sleep"));
     lab.ok("master", &format!("{script} start && {script} status"));
 }
