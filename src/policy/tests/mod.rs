@@ -5,6 +5,7 @@ mod errors;
 mod evaluation;
 mod expansion;
 mod loading;
+mod manual;
 mod properties;
 
 use std::collections::HashMap;
