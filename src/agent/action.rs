@@ -2,7 +2,10 @@
 
 use bstr::{BString, ByteSlice};
 
-use super::{Job, Run, alerts, copy, directories, files, links};
+use super::{
+    Job, Run, alerts, copy, directories, disable, editfiles, files, links, packages, processes, required, resolve,
+    shellcommands, tidy,
+};
 use crate::policy::{Rule, Section};
 
 /// One type of action.
@@ -39,17 +42,17 @@ pub static ACTIONS: &[&Action] = &[
     &files::ACTION,
     &directories::ACTION,
     &links::ACTION,
-    &not_built("editfiles", Section::EditFiles),
-    &not_built("shellcommands", Section::ShellCommands),
-    &not_built("tidy", Section::Tidy),
-    &not_built("disable", Section::Disable),
-    &not_built("rename", Section::Disable),
-    &not_built("processes", Section::Processes),
-    &not_built("packages", Section::Packages),
+    &editfiles::ACTION,
+    &shellcommands::ACTION,
+    &tidy::ACTION,
+    &disable::DISABLE,
+    &disable::RENAME,
+    &processes::ACTION,
+    &packages::ACTION,
     &not_built("methods", Section::Methods),
-    &not_built("required", Section::Disks),
-    &not_built("disks", Section::Disks),
-    &not_built("resolve", Section::Resolve),
+    &required::REQUIRED,
+    &required::DISKS,
+    &resolve::ACTION,
     &not_built("addmounts", Section::MiscMounts),
     &not_built("mountall", Section::Mountables),
     &not_built("mountinfo", Section::Mountables),

@@ -10,7 +10,7 @@ use super::action::{self, Action, Work};
 use super::job::{BadAttr, BytesPath};
 use super::mode::ModeChange;
 use super::perms::{Manner, Wish};
-use super::{Job, Outcome, Run, checksums, objects};
+use super::{Job, Outcome, Run, checksums, filters, objects};
 use crate::fsx::{Dir, Fresh, Meta, Place, Wanted, any_matches};
 use crate::policy::Section;
 
@@ -94,6 +94,7 @@ struct Sweep {
     include: Vec<BString>,
     exclude: Vec<BString>,
     ignore: objects::Ignore,
+    filters: filters::Filters,
     /// `links=traverse`: enter directories behind links.
     follow: bool,
     /// `links=tidy`, `-L`: remove dead links.
@@ -166,6 +167,7 @@ fn sweep(run: &Run<'_>, job: &Job) -> Result<Sweep, BadAttr> {
         include: run.values(job, "include"),
         exclude: run.values(job, "exclude"),
         ignore: run.ignored(&run.values(job, "ignore")),
+        filters: filters::named(run, job).map_err(BadAttr)?,
         follow: matches!(links.as_slice(), b"traverse" | b"follow" | b"true"),
         tidy: links == b"tidy" || run.options.delete_stale_links,
         device: None,
@@ -270,8 +272,9 @@ fn object(
     if meta.is_link() {
         return link(run, dir, name, path, sweep, depth);
     }
+    let passes = sweep.filters.pass(run, dir, name, path, meta);
     if meta.is_dir() {
-        if sweep.act.dirs {
+        if sweep.act.dirs && passes {
             // Every message about a tree names the directory before what is in it.
             let manner = if sweep.act.fix {
                 Manner::Fix(if sweep.act.plain { "Object" } else { "Directory" })
@@ -290,7 +293,7 @@ fn object(
         }
         return Ok(());
     }
-    if !sweep.act.plain || !selected(sweep, path) {
+    if !sweep.act.plain || !passes || !selected(sweep, path) {
         return Ok(());
     }
     if sweep.act.compress {

@@ -17,7 +17,9 @@
 //! | `objects` | wildcards, homes, what is ignored |
 //! | `checksums` | content that should not change |
 //! | `diff` | unified diffs |
-//! | `copy`, `files`, `directories`, `links`, `alerts`, `module` | the actions |
+//! | `filters` | conditions on files and processes, `filter=` |
+//! | `copy`, `files`, `directories`, `links`, `editfiles`, `tidy`, `disable` | the actions on files |
+//! | `shellcommands`, `processes`, `packages`, `required`, `resolve`, `alerts`, `module` | the other actions |
 
 pub mod action;
 mod alerts;
@@ -25,7 +27,10 @@ mod checksums;
 mod copy;
 pub mod diff;
 mod directories;
+mod disable;
+pub mod editfiles;
 mod files;
+mod filters;
 mod generation;
 pub mod job;
 mod lastgood;
@@ -36,13 +41,19 @@ mod module;
 mod objects;
 mod options;
 pub mod owner;
+mod packages;
 pub mod perms;
 mod phases;
 mod preconf;
+mod processes;
 pub mod report;
+mod required;
+mod resolve;
 mod run;
 mod servers;
+mod shellcommands;
 pub mod sources;
+mod tidy;
 
 pub use action::{ACTIONS, Action, Work};
 pub use job::{BadAttr, BytesPath, Job};

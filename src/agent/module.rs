@@ -18,6 +18,7 @@ pub fn run(run: &mut Run<'_>, entry: &BStr) {
         None => run.report.verbose(format_args!("There is no module {name}")),
         Some(Err(error)) => run.report.error(format_args!("Module {name} cannot be run: {error}")),
         Some(Ok(output)) => {
+            odd_classes(run, output.text.as_bstr());
             for line in run.ctx.apply_module_output(output.text.as_bstr()) {
                 let mut text = format!("module:{name}: ").into_bytes();
                 text.extend_from_slice(&line);
@@ -34,5 +35,22 @@ pub fn run(run: &mut Run<'_>, entry: &BStr) {
     }
     for note in run.machine.take_notes() {
         run.report.verbose(note);
+    }
+}
+
+/// Class names have letters, digits and underscores only; separators of a list are told of, too, as they always were.
+fn odd_classes(run: &mut Run<'_>, text: &BStr) {
+    for line in text.lines() {
+        let Some(names) = line.strip_prefix(b"+") else { continue };
+        if let Some(odd) = names
+            .trim()
+            .iter()
+            .find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'_')
+        {
+            let odd = char::from(*odd);
+            run.report.error(format_args!(
+                "Module class contained an illegal character ({odd}). Only alphanumeric or underscores in classes."
+            ));
+        }
     }
 }

@@ -61,8 +61,8 @@ pub struct Report<'a> {
     pub levels: Levels,
     /// Promises kept, repaired, failed.
     pub tally: Tally,
-    /// `inform=true` of the rule that is running.
-    pub rule_inform: bool,
+    /// `inform=` of the rule that is running, which counts more than the level of the run.
+    pub rule_inform: Option<bool>,
 }
 
 impl<'a> Report<'a> {
@@ -73,7 +73,7 @@ impl<'a> Report<'a> {
             prefix: prefix.into(),
             levels,
             tally: Tally::default(),
-            rule_inform: false,
+            rule_inform: None,
         }
     }
 
@@ -92,7 +92,9 @@ impl<'a> Report<'a> {
         match level {
             Level::Error => true,
             Level::Silent => !self.levels.silent,
-            Level::Inform => (self.levels.inform || self.rule_inform || self.levels.verbose) && !self.levels.silent,
+            Level::Inform => {
+                (self.levels.verbose || self.rule_inform.unwrap_or(self.levels.inform)) && !self.levels.silent
+            }
             Level::Verbose => self.levels.verbose,
         }
     }

@@ -263,10 +263,9 @@ impl<'a> Run<'a> {
                 for rule in self.ordered(action) {
                     for job in self.expansions(action, rule) {
                         if self.begin(action, &job) {
-                            let inform = self.value(&job, "inform").and_then(|value| super::job::boolean(&value));
-                            self.report.rule_inform = inform == Some(true);
+                            self.report.rule_inform = self.rule_inform(&job);
                             work(self, &job);
-                            self.report.rule_inform = false;
+                            self.report.rule_inform = None;
                             self.end(&job);
                         }
                         if self.stop.is_some() {
@@ -326,6 +325,11 @@ impl<'a> Run<'a> {
             .collect()
     }
 
+    /// `inform=` of a promise.
+    pub fn rule_inform(&self, job: &Job) -> Option<bool> {
+        self.value(job, "inform").and_then(|value| super::job::boolean(&value))
+    }
+
     /// Whether a promise's class holds now.
     pub fn holds(&self, job: &Job) -> bool {
         self.ctx.holds(&job.rule.class)
@@ -373,6 +377,7 @@ impl<'a> Run<'a> {
     fn if_elapsed(&self, job: &Job) -> i64 {
         let minutes = |text: BString| text.to_str().ok().and_then(|text| text.trim().parse().ok());
         self.value(job, "ifelapsed")
+            .or_else(|| super::editfiles::setting(self, &job.rule, "IfElapsed"))
             .and_then(minutes)
             .or(self.entry_minutes.if_elapsed)
             .or_else(|| self.ctx.get("IfElapsed").and_then(minutes))

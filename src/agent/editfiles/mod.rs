@@ -1,7 +1,7 @@
 //! `editfiles`: the editing engine (cfengine2.md 15).
 //!
-//! Pure: content and commands in, content out; whatever must be asked of the machine goes through [`EditWorld`]. The
-//! action around it (which file, saving, backups) is its caller's.
+//! The engine is pure: content and commands in, content out; whatever must be asked of the machine goes through
+//! [`EditWorld`]. `action` and `save` stand around it.
 //!
 //! | file | owns |
 //! |---|---|
@@ -10,8 +10,11 @@
 //! | `text` | the lines, the pointer, choosing and deleting lines |
 //! | `add`, `delete`, `comment`, `place`, `replace`, `whole` | the families |
 //! | `binary` | `EditMode "Binary"` |
+//! | `action` | which files, in what order |
+//! | `save` | the real [`EditWorld`]; saving, backups, scripts |
 //! | `options` | what a group says about the edit as a whole |
 
+mod action;
 mod add;
 mod binary;
 mod comment;
@@ -20,6 +23,7 @@ mod flow;
 mod options;
 mod place;
 mod replace;
+mod save;
 mod table;
 mod text;
 mod whole;
@@ -33,7 +37,9 @@ use std::io;
 
 use bstr::{BStr, BString};
 
+pub use action::{ACTION, setting};
 pub use options::{EditBackup, EditOptions};
+pub use save::{name_of, repository};
 pub use table::is_known;
 
 use crate::policy::{ClassExpr, EditCommand};

@@ -1,0 +1,112 @@
+//! A desk for tests of policies: a directory `T` for the objects, a policy that names it, and cfagent run on it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+
+/// A directory of its own, gone with the test.
+pub struct Desk {
+    top: tempfile::TempDir,
+}
+
+/// What a run said and how it ended.
+pub struct Said {
+    /// Lines of standard output; the host's name is `HOST`, the directory `T`.
+    pub out: Vec<String>,
+    /// Standard error, likewise.
+    pub err: String,
+    /// The exit status.
+    pub status: i32,
+}
+
+impl Desk {
+    /// An empty desk.
+    pub fn new() -> Desk {
+        let top = tempfile::tempdir().unwrap();
+        fs::create_dir(top.path().join("t")).unwrap();
+        fs::create_dir(top.path().join("inputs")).unwrap();
+        Desk { top }
+    }
+
+    /// A path on the desk.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.top.path().join("t").join(name)
+    }
+
+    /// Puts a file there.
+    pub fn put(&self, name: &str, content: &str, mode: u32) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// A file's content.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// A file's permissions.
+    pub fn mode(&self, name: &str) -> u32 {
+        fs::metadata(self.path(name)).unwrap().permissions().mode() & 0o7777
+    }
+
+    /// The names in a directory, sorted.
+    pub fn names(&self, dir: &str) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.path(dir))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Runs the agent without locks on a policy in which `T` is the desk's directory (`$(T)` in the text below).
+    pub fn run(&self, args: &[&str], policy: &str) -> Said {
+        let t = self.path("");
+        let t = t.to_str().unwrap().trim_end_matches('/');
+        let file = self.top.path().join("inputs/p.cf");
+        fs::write(&file, policy.replace("@T@", t)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let output = Command::cargo_bin("cfagent")
+            .unwrap()
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("TZ", "UTC")
+            .env("HOME", self.top.path())
+            .env("DSAU_ROOT", self.top.path())
+            .env("CFINPUTS", self.top.path().join("inputs"))
+            .args(["-K", "-q"])
+            .args(args)
+            .arg("-f")
+            .arg(&file)
+            .output()
+            .unwrap();
+        let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+        let short = host.split('.').next().unwrap().to_lowercase();
+        let text = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes)
+                .replace(t, "T")
+                .replace(&format!("cfengine:{short}"), "cfengine:HOST")
+        };
+        Said {
+            out: text(&output.stdout).lines().map(str::to_string).collect(),
+            err: text(&output.stderr),
+            status: output.status.code().unwrap(),
+        }
+    }
+}
+
+impl Said {
+    /// Whether a line was said.
+    pub fn has(&self, line: &str) -> bool {
+        self.out.iter().any(|said| said == line)
+    }
+}
+
+/// Where a path is, for messages of assertions.
+pub fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
