@@ -42,6 +42,12 @@ impl Transcripts {
         transcripts
     }
 
+    /// Makes room for one more host and gives its number.
+    pub fn add_host(&mut self) -> usize {
+        self.texts.push(Default::default());
+        self.texts.len() - 1
+    }
+
     /// Adds a line.
     pub fn line(&mut self, job: usize, stream: Stream, line: &[u8]) {
         let text = &mut self.texts[job][stream as usize];

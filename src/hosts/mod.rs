@@ -7,6 +7,7 @@ pub mod cfrun_hosts;
 mod fold;
 mod host;
 mod list;
+mod natural;
 mod range;
 
 pub use addr::{AddrRange, NoRange};
@@ -14,6 +15,7 @@ pub use cfrun_hosts::{CfrunHost, CfrunHosts, CfrunHostsFile, OutputLevel};
 pub use fold::fold;
 pub use host::Host;
 pub use list::{HOST_LIMIT, HostSet, ListError, Sources, TextOnly, expand, expand_lines, expand_with};
+pub use natural::natural;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -38,8 +38,10 @@ pub struct Tool {
 
 /// Every tool of the suite, by name.
 pub static ALL: &[&Tool] = &[
+    &fan::ccollate::TOOL,
     &fan::ccp::TOOL,
     &fan::cexec::TOOL,
+    &fan::chosts::TOOL,
     &cf::cfagent::TOOL,
     &cf::cfexecd::TOOL,
     &cf::cfkey::TOOL,

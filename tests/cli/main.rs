@@ -8,6 +8,7 @@
     clippy::print_stdout
 )]
 
+mod ccollate;
 mod ccp;
 mod cexec;
 mod cfagent;
@@ -15,6 +16,7 @@ mod cfexecd;
 mod cfkey;
 mod cfrun;
 mod cfservd;
+mod chosts;
 mod crender;
 mod csshsetup;
 mod csync_wizard;

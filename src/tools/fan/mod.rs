@@ -1,7 +1,9 @@
 //! Fan-out: one command, every machine.
 
+pub mod ccollate;
 pub mod ccp;
 pub mod cexec;
+pub mod chosts;
 pub mod csshsetup;
 mod show;
 mod targets;

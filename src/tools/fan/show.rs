@@ -100,12 +100,7 @@ impl Show {
             }
             for group in transcripts.gather(stream) {
                 let names = hosts::fold(group.jobs.iter().map(|&job| &self.hosts[job]));
-                let rule = "-".repeat(16);
-                let count = group.jobs.len();
-                let head = match count {
-                    1 => format!("{rule}\n{names}\n{rule}\n"),
-                    _ => format!("{rule}\n{names} ({count})\n{rule}\n"),
-                };
+                let head = head(&names, group.jobs.len());
                 let first = group.jobs.first().copied().unwrap_or_default();
                 match stream {
                     Stream::Out => {
@@ -168,6 +163,15 @@ impl Show {
             }
         }
         Ok(())
+    }
+}
+
+/// What stands above the output of one or several hosts: as dshbak has it, so that its readers need not change.
+pub fn head(names: &str, count: usize) -> String {
+    let rule = "-".repeat(16);
+    match count {
+        1 => format!("{rule}\n{names}\n{rule}\n"),
+        _ => format!("{rule}\n{names} ({count})\n{rule}\n"),
     }
 }
 

@@ -84,7 +84,7 @@ impl Targets {
     pub fn find(matches: &ArgMatches) -> Result<Self, Fail> {
         let number = |name: &str| matches.get_one::<u32>(name).copied();
         let mut source = Outside { stdin_used: false };
-        let (mut set, local) = chosen(matches, &mut source)?;
+        let (mut set, local) = chosen("hosts", matches, &mut source)?;
         for text in matches.get_many::<String>("exclude").unwrap_or_default() {
             let away = hosts::expand_with(text, &mut source).map_err(|e| Fail::usage("-x").because(e))?;
             set.minus(&away);
@@ -141,11 +141,14 @@ impl Targets {
     }
 }
 
-/// The list as asked for, and whether it is this machine for want of any.
-fn chosen(matches: &ArgMatches, source: &mut Outside) -> Result<(HostSet, bool), Fail> {
-    if let Some(texts) = matches.get_many::<String>("hosts") {
+/// The list as asked for in the argument `name`, and whether it is this machine for want of any.
+pub fn chosen(name: &str, matches: &ArgMatches, source: &mut Outside) -> Result<(HostSet, bool), Fail> {
+    if let Some(texts) = matches.get_many::<String>(name) {
         let text = texts.map(String::as_str).collect::<Vec<_>>().join(",");
-        let set = hosts::expand_with(&text, source).map_err(|e| Fail::usage("-w").because(e))?;
+        let set = hosts::expand_with(&text, source).map_err(|e| match name {
+            "hosts" => Fail::usage("-w").because(e),
+            _ => Fail::usage(e),
+        })?;
         return Ok((set, false));
     }
     for variable in ["WCOLL", "CFANOUT_HOSTS"] {
@@ -185,8 +188,9 @@ fn members() -> Result<HostSet, Fail> {
 }
 
 /// Files, standard input and groups, for real.
-struct Outside {
-    stdin_used: bool,
+pub struct Outside {
+    /// True when standard input has been read.
+    pub stdin_used: bool,
 }
 
 impl Sources for Outside {

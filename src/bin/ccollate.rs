@@ -1,0 +1,4 @@
+//! `ccollate` (see its man page).
+fn main() -> std::process::ExitCode {
+    dsau::tools::run(&dsau::tools::fan::ccollate::TOOL)
+}

@@ -1,0 +1,4 @@
+//! `chosts` (see its man page).
+fn main() -> std::process::ExitCode {
+    dsau::tools::run(&dsau::tools::fan::chosts::TOOL)
+}

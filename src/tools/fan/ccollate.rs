@@ -1,0 +1,205 @@
+//! `ccollate`: put together what hosts said, from lines that carry their host; what dshbak does.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
+
+use bstr::{BString, ByteSlice};
+use clap::{Arg, ArgAction, value_parser};
+use serde_json::json;
+
+use super::show::head;
+use crate::diag::{Exit, Fail, Out, stderr_line};
+use crate::fan::{Stream, Transcripts};
+use crate::hosts::{self, Host};
+use crate::tools::{Place, Tool};
+
+/// The tool.
+pub static TOOL: Tool = Tool {
+    name: "ccollate",
+    section: 1,
+    place: Place::Bin,
+    command,
+    main,
+};
+
+fn command() -> clap::Command {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    crate::tools::base("ccollate", "Put together what hosts said")
+        .arg(flag("coalesce", "Show the same output once, under all hosts that gave it").short('c'))
+        .arg(
+            Arg::new("dir")
+                .short('d')
+                .long("dir")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with_all(["coalesce", "json"])
+                .help("Write what each host said to DIR/HOST"),
+        )
+        .arg(flag("json", "Print one JSON object per output, with the hosts that gave it").conflicts_with("coalesce"))
+        .arg(
+            Arg::new("files")
+                .value_name("FILE")
+                .num_args(0..)
+                .value_parser(value_parser!(PathBuf))
+                .help("Read these files instead of standard input"),
+        )
+}
+
+/// What each host said.
+#[derive(Default)]
+struct Said {
+    numbers: HashMap<BString, usize>,
+    names: Vec<BString>,
+    transcripts: Transcripts,
+    stray: usize,
+}
+
+impl Said {
+    /// Takes lines of the form `HOST: text`. A line without a host is counted and left out.
+    fn read(&mut self, from: &mut dyn BufRead) -> io::Result<()> {
+        let mut line = Vec::new();
+        let mut last = None::<usize>;
+        loop {
+            line.clear();
+            if from.read_until(b'\n', &mut line)? == 0 {
+                return Ok(());
+            }
+            let text = line.strip_suffix(b"\n").unwrap_or(&line);
+            let Some((host, text)) = tagged(text) else {
+                self.stray += usize::from(!text.is_empty());
+                continue;
+            };
+            let number = match last.filter(|&number| self.names[number] == host) {
+                Some(number) => number,
+                None => match self.numbers.get(host.as_bstr()) {
+                    Some(&number) => number,
+                    None => {
+                        let number = self.transcripts.add_host();
+                        self.numbers.insert(host.into(), number);
+                        self.names.push(host.into());
+                        number
+                    }
+                },
+            };
+            last = Some(number);
+            self.transcripts.line(number, Stream::Out, text);
+        }
+    }
+
+    /// The hosts of a group in their short form, sorted.
+    fn fold(&self, group: &[usize]) -> String {
+        let parsed: Result<Vec<Host>, String> = group
+            .iter()
+            .map(|&number| Host::parse(&self.names[number].to_str_lossy()))
+            .collect();
+        match parsed {
+            Ok(list) => hosts::fold(&list),
+            // Not names of hosts, then: as they are.
+            Err(_) => {
+                let names: Vec<_> = group.iter().map(|&number| self.names[number].to_str_lossy()).collect();
+                names.join(",")
+            }
+        }
+    }
+}
+
+/// The host and the text of a line: the host ends at the first colon that a blank or the end follows.
+fn tagged(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut from = 0;
+    loop {
+        let colon = from + line[from..].find_byte(b':')?;
+        let host = &line[..colon];
+        if host.is_empty() || host.iter().any(u8::is_ascii_whitespace) {
+            return None;
+        }
+        match line.get(colon + 1) {
+            None => return Some((host, b"")),
+            Some(b' ') => return Some((host, &line[colon + 2..])),
+            Some(_) => from = colon + 1,
+        }
+    }
+}
+
+fn main(args: &[OsString]) -> Result<Exit, Fail> {
+    let matches = crate::tools::parse(&TOOL, args)?;
+    let mut said = Said::default();
+    let files: Vec<&PathBuf> = matches.get_many::<PathBuf>("files").unwrap_or_default().collect();
+    let fail = |what: String| move |e: io::Error| Fail::new(Exit::Failed, what).because(e);
+    for file in &files {
+        let what = || format!("cannot read {}", file.display());
+        let opened = File::open(file).map_err(fail(what()))?;
+        said.read(&mut BufReader::with_capacity(1 << 17, opened))
+            .map_err(fail(what()))?;
+    }
+    if files.is_empty() {
+        said.read(&mut BufReader::with_capacity(1 << 17, io::stdin().lock()))
+            .map_err(fail("cannot read standard input".into()))?;
+    }
+    let mut out = Out::stdout();
+    let shown = match matches.get_one::<PathBuf>("dir") {
+        Some(dir) => to_files(&said, dir),
+        None if matches.get_flag("json") => as_json(&said, &mut out),
+        None if matches.get_flag("coalesce") => coalesced(&said, &mut out),
+        None => each(&said, &mut out),
+    };
+    shown
+        .and_then(|()| out.flush())
+        .map_err(fail("cannot write the output".into()))?;
+    if said.stray > 0 {
+        stderr_line(&format!(
+            "{}: {} lines carry no host and were left out",
+            TOOL.name, said.stray
+        ));
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
+}
+
+fn each(said: &Said, out: &mut Out) -> io::Result<()> {
+    let mut order: Vec<usize> = (0..said.names.len()).collect();
+    order.sort_by(|&a, &b| hosts::natural(&said.names[a], &said.names[b]));
+    for number in order {
+        out.write_all(head(&said.names[number].to_str_lossy(), 1).as_bytes())?;
+        said.transcripts.write(number, Stream::Out, out)?;
+    }
+    Ok(())
+}
+
+fn coalesced(said: &Said, out: &mut Out) -> io::Result<()> {
+    for group in said.transcripts.gather(Stream::Out) {
+        out.write_all(head(&said.fold(&group.jobs), group.jobs.len()).as_bytes())?;
+        said.transcripts.write(group.jobs[0], Stream::Out, out)?;
+    }
+    Ok(())
+}
+
+fn as_json(said: &Said, out: &mut Out) -> io::Result<()> {
+    for group in said.transcripts.gather(Stream::Out) {
+        let mut bytes = Vec::new();
+        said.transcripts.write(group.jobs[0], Stream::Out, &mut bytes)?;
+        let object = json!({
+            "hosts": said.fold(&group.jobs),
+            "count": group.jobs.len(),
+            "output": String::from_utf8_lossy(&bytes),
+        });
+        out.line(object.to_string())?;
+    }
+    Ok(())
+}
+
+fn to_files(said: &Said, dir: &std::path::Path) -> io::Result<()> {
+    for (number, name) in said.names.iter().enumerate() {
+        // The name comes from the input: it must not lead out of the directory.
+        if name.contains(&b'/') || name == "." || name == ".." {
+            return Err(io::Error::other(format!("'{name}' cannot be the name of a file")));
+        }
+        let path = dir.join(name.to_path_lossy());
+        let wrap = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        let mut file = File::create(&path).map_err(wrap)?;
+        said.transcripts.write(number, Stream::Out, &mut file).map_err(wrap)?;
+    }
+    Ok(())
+}
