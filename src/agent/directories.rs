@@ -25,6 +25,9 @@ pub static ACTION: Action = Action {
 };
 
 fn run(run: &mut Run<'_>, job: &Job) {
+    if !run.is_absolute(job) {
+        return;
+    }
     for path in super::objects::expand(job.object.as_bstr()) {
         let outcome = match wish(run, job, &path) {
             Ok(wish) => match one(run, &path, &wish) {

@@ -107,6 +107,9 @@ struct Sweep {
 }
 
 fn run(run: &mut Run<'_>, job: &Job) {
+    if !run.is_absolute(job) {
+        return;
+    }
     let mut sweep = match sweep(run, job) {
         Ok(sweep) => sweep,
         Err(bad) => {

@@ -55,9 +55,14 @@ struct Manner {
     dead_too: bool,
     /// `nofile=kill`, `-L`: remove links to what is not there.
     kill_dead: bool,
+    /// `+>`
+    one_of_many: bool,
 }
 
 fn run(run: &mut Run<'_>, job: &Job) {
+    if !run.is_absolute(job) {
+        return;
+    }
     let Body::Link { children, force, .. } = job.rule.body else {
         return;
     };
@@ -76,6 +81,7 @@ fn run(run: &mut Run<'_>, job: &Job) {
         },
         force: force || run.options.enforce_links,
         dead_too: nofile == b"force",
+        one_of_many: children,
         kill_dead: nofile == b"kill" || run.options.delete_stale_links,
     };
     let from = job.path().to_path_buf();
@@ -231,10 +237,12 @@ fn single(run: &mut Run<'_>, from: &Path, to: &Path, manner: &Manner) -> io::Res
         return Ok(true);
     }
     let hard = manner.kind == Type::Hard;
-    run.report.inform(format_args!(
-        "{} files {arrow}",
-        if hard { "Hardlinking" } else { "Linking" }
-    ));
+    // After moving something out of the way a single link is made without further words (24.5), one of many is not.
+    let moved = old.is_some_and(|old| !old.is_link()) && !manner.one_of_many;
+    run.report.say(
+        if moved { Level::Verbose } else { Level::Inform },
+        format_args!("{} files {arrow}", if hard { "Hardlinking" } else { "Linking" }),
+    );
     let (place, _) = Place::with_parents(from, 0o755)?;
     run.sweep(&place.dir);
     if hard {
@@ -283,7 +291,12 @@ fn make_way(
     let saved = keep.name_of(place.name());
     run.report.verbose(format_args!("It is called {saved} now"));
     if !run.dry {
-        place.dir.rename(place.name(), &place.dir, saved.as_bstr())?;
+        if old.is_dir() {
+            place.dir.rename(place.name(), &place.dir, saved.as_bstr())?;
+        } else {
+            // A second name; the link then replaces the first one in one step.
+            fsx::save(&place.dir, place.name(), &keep)?;
+        }
     }
     Ok(true)
 }
@@ -295,8 +308,9 @@ fn inode(meta: &std::fs::Metadata) -> (u64, u64) {
 
 /// Whether a target leads to something, seen from where the link is or will be.
 fn exists(from: &Path, target: &BStr) -> bool {
-    let base = from.parent().unwrap_or(Path::new("/"));
-    base.join(target.as_path()).metadata().is_ok()
+    let whole = from.parent().unwrap_or(Path::new("/")).join(target.as_path());
+    // Where the directory is still to be made, `./../a` can only be looked at as text.
+    whole.metadata().is_ok() || normal(&whole).metadata().is_ok()
 }
 
 /// What the link will say.

@@ -110,7 +110,7 @@ impl<'a> Whole<'a> {
         if !skip && !preconf::run(parts.paths, &hard_class, &mut parts.report) {
             return Err(Over(2));
         }
-        if options.file.is_none() && !options.print_schedule && privileged() {
+        if options.file.is_none() && !options.print_schedule && privileged(self.parts()?.paths) {
             context = self.update(context, looks_only)?;
         }
         if options.update_only {
@@ -441,8 +441,9 @@ fn end_process(pid: i32) {
     }
 }
 
-fn privileged() -> bool {
-    nix::unistd::geteuid().is_root()
+/// Only root updates a machine's policy; below a root prefix whoever owns that.
+fn privileged(paths: &Paths) -> bool {
+    nix::unistd::geteuid().is_root() || paths.at("/") != std::path::Path::new("/")
 }
 
 /// `access = ( user … )`: who may run this policy.
@@ -463,15 +464,21 @@ fn check_access(report: &mut Report<'_>, context: &Context) -> Result<(), Over> 
 fn say_errors(report: &mut Report<'_>, errors: &[PolicyError]) {
     for error in errors {
         let pos = &error.pos;
-        let line = format!("cf:{}:{}:{}: {}", report.prefix(), pos.file, pos.line, error.message);
+        // What is wrong with the syntax comes on the next line: tools look for the original's two words at the end.
+        let (message, detail) = match error.message.strip_prefix("syntax error: ") {
+            Some(detail) => ("syntax error", detail),
+            None => (error.message.as_str(), ""),
+        };
+        let line = format!("cf:{}:{}:{}: {message}", report.prefix(), pos.file, pos.line);
         report.complain(&line);
-        point_at(report, error);
+        point_at(report, error, detail);
     }
 }
 
 /// Where exactly, with the line and a caret below the place.
-fn point_at(report: &mut Report<'_>, error: &PolicyError) {
-    report.complain(&format!("  --> {}", error.pos));
+fn point_at(report: &mut Report<'_>, error: &PolicyError, detail: &str) {
+    let colon = if detail.is_empty() { "" } else { ": " };
+    report.complain(&format!("  --> {}{colon}{detail}", error.pos));
     let rendered = policy::format_error(error, true);
     for line in rendered.lines().skip(1) {
         report.complain(line);

@@ -255,6 +255,22 @@ impl<'a> Run<'a> {
         self.entry_minutes = EntryMinutes::default();
     }
 
+    /// Whether an object is named by an absolute path, or in home directories; says so where it is not. A relative path
+    /// would mean whatever directory the agent happens to be started in.
+    pub fn is_absolute(&mut self, job: &Job) -> bool {
+        let object = &job.object;
+        let fits = object.starts_with(b"/") || *object == "home" || object.starts_with(b"home/");
+        if !fits {
+            let pos = &job.rule.pos;
+            self.report.error(format_args!(
+                "{}:{}: {object} is no absolute path: left alone",
+                pos.file, pos.line
+            ));
+            self.record(job, Outcome::Failed);
+        }
+        fits
+    }
+
     /// Gives every rule of an action its turn.
     fn visit(&mut self, action: &'static Action) {
         match action.work {

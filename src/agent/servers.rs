@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 
 use bstr::{BStr, ByteSlice};
 
 use super::sources::{OpenOptions, Sources, is_local};
-use crate::fsx::{Deliver, Entry, Local, Select, Source, SourceError};
+use crate::fsx::{Local, Source, SourceError};
 use crate::sync::{self, Remote};
 use crate::sys::Paths;
 
@@ -65,29 +64,12 @@ impl Sources for Servers {
             self.open.insert(name.to_string(), sync::connect(name, &how)?);
         }
         match self.open.get_mut(name) {
-            Some(remote) => Ok(Box::new(Kept(remote))),
+            Some(remote) => Ok(Box::new(remote)),
             None => Err(SourceError::Missing),
         }
     }
 
     fn take_notes(&mut self) -> Vec<String> {
         self.open.values_mut().flat_map(Remote::take_notes).collect()
-    }
-}
-
-/// A connection that outlives the rule that uses it.
-struct Kept<'a>(&'a mut Remote);
-
-impl Source for Kept<'_> {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn manifest(&mut self, root: &Path, select: &Select) -> Result<Vec<Entry>, SourceError> {
-        self.0.manifest(root, select)
-    }
-
-    fn fetch(&mut self, root: &Path, wanted: &[&Entry], deliver: &mut Deliver<'_>) -> Result<(), SourceError> {
-        self.0.fetch(root, wanted, deliver)
     }
 }

@@ -111,3 +111,21 @@ pub trait Source {
     /// asked for. A file that could not be read is handed over as an error and the others still come.
     fn fetch(&mut self, root: &Path, wanted: &[&Entry], deliver: &mut Deliver<'_>) -> Result<(), SourceError>;
 }
+
+impl<S: Source + ?Sized> Source for &mut S {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn manifest(&mut self, root: &Path, select: &Select) -> Result<Vec<Entry>, SourceError> {
+        (**self).manifest(root, select)
+    }
+
+    fn unread(&self) -> &[(BString, String)] {
+        (**self).unread()
+    }
+
+    fn fetch(&mut self, root: &Path, wanted: &[&Entry], deliver: &mut Deliver<'_>) -> Result<(), SourceError> {
+        (**self).fetch(root, wanted, deliver)
+    }
+}

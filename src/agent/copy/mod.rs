@@ -61,6 +61,9 @@ fn expand(run: &Run<'_>, rule: &Rule) -> Vec<(BString, BString)> {
 }
 
 fn run(run: &mut Run<'_>, job: &Job) {
+    if !run.is_absolute(job) {
+        return;
+    }
     let manner = match Manner::of(run, job) {
         Ok(manner) => manner,
         Err(bad) => {

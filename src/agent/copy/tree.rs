@@ -403,7 +403,7 @@ fn directory(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item) -> io::Result<bool
                 return Ok(true);
             }
             if other.is_some() {
-                write::set_aside(run, copy, &spot)?;
+                write::set_aside(run, copy, &spot, false)?;
             }
             spot.dir.mkdir(name, wish.mode_for(item.entry.mode, true))?;
             let meta = spot.dir.meta(name)?;
@@ -458,7 +458,7 @@ pub(super) fn make_link(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, target:
     let Some(spot) = spot else { return Ok(()) };
     run.sweep(&spot.dir);
     if old.is_some_and(|old| !old.is_link()) {
-        write::set_aside(run, copy, &spot)?;
+        write::set_aside(run, copy, &spot, true)?;
     }
     run.report
         .inform(format_args!("Linking files {} -> {target}", shown.display()));
@@ -500,7 +500,7 @@ fn special(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, node: Node) -> io::R
             return Ok(());
         }
         if !copy.dry {
-            write::set_aside(run, copy, &spot)?;
+            write::set_aside(run, copy, &spot, false)?;
         }
     }
     let source = copy.source_path(item);

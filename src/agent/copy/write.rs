@@ -11,7 +11,7 @@ use crate::agent::job::BytesPath;
 use crate::agent::perms::Manner as PermManner;
 use crate::agent::report::Level;
 use crate::agent::{Outcome, Run, diff, generation};
-use crate::fsx::{Backup, Fresh, Meta, Place, Source, SourceError, Wanted, any_matches, place_hard_link};
+use crate::fsx::{self, Backup, Fresh, Meta, Place, Source, SourceError, Wanted, any_matches, place_hard_link};
 
 /// Contents larger than this are not shown as a diff.
 const DIFF_LIMIT: u64 = 1 << 20;
@@ -138,7 +138,7 @@ fn auto_define(run: &mut Run<'_>, path: &Path) {
     let bound = run.ctx.bound("AutoDefine");
     for (class, pattern) in bound {
         let pattern = run.ctx.expand(pattern.as_bstr());
-        if crate::fsx::matches(&pattern, path.as_os_str().as_encoded_bytes()) {
+        if fsx::matches(&pattern, path.as_os_str().as_encoded_bytes()) {
             run.define(class.text());
         }
     }
@@ -269,7 +269,7 @@ fn write(
     }
     fresh.fill(reader)?;
     if old.is_some_and(|old| old.is_dir()) {
-        set_aside(run, copy, &spot)?;
+        set_aside(run, copy, &spot, true)?;
     }
     let keep = copy
         .manner
@@ -391,7 +391,9 @@ fn second_name(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, first: &Item) ->
 }
 
 /// Moves what is in the way aside; only reached where the rule allows replacing one kind of object by another.
-pub(super) fn set_aside(run: &mut Run<'_>, copy: &Copy<'_>, spot: &Spot) -> io::Result<()> {
+///
+/// With `over` the new object is going to be renamed over the old one, so that the name is never without an object.
+pub(super) fn set_aside(run: &mut Run<'_>, copy: &Copy<'_>, spot: &Spot, over: bool) -> io::Result<()> {
     let mut keep = Backup::beside(&spot.path);
     keep.stamp = copy.manner.stamp.clone();
     let saved = keep.name_of(spot.name.as_bstr());
@@ -400,5 +402,8 @@ pub(super) fn set_aside(run: &mut Run<'_>, copy: &Copy<'_>, spot: &Spot) -> io::
         spot.path.display(),
         spot.path.with_file_name(saved.as_path()).display()
     ));
+    if over && !spot.dir.meta(spot.name.as_bstr())?.is_dir() {
+        return fsx::save(&spot.dir, spot.name.as_bstr(), &keep).map(|_| ());
+    }
     spot.dir.rename(spot.name.as_bstr(), &spot.dir, saved.as_bstr())
 }
