@@ -3,7 +3,8 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use bstr::{BStr, BString, ByteVec};
 use serde::{Deserialize, Serialize};
@@ -55,13 +56,14 @@ impl Generation {
 pub struct Reader<'w> {
     world: &'w mut dyn World,
     replay: Option<Generation>,
+    secure: bool,
     /// What was read.
     pub read: Generation,
 }
 
 impl<'w> Reader<'w> {
-    /// Reads policy files as they are now.
-    pub fn recording(world: &'w mut dyn World, now: i64) -> Self {
+    /// Reads policy files as they are now; with `secure` only those that nobody else may write.
+    pub fn recording(world: &'w mut dyn World, now: i64, secure: bool) -> Self {
         let read = Generation {
             since: now,
             files: Vec::new(),
@@ -69,6 +71,7 @@ impl<'w> Reader<'w> {
         Reader {
             world,
             replay: None,
+            secure,
             read,
         }
     }
@@ -78,9 +81,21 @@ impl<'w> Reader<'w> {
         Reader {
             world,
             replay: Some(generation),
+            secure: false,
             read: Generation::default(),
         }
     }
+}
+
+/// A policy file that somebody else owns or may write is refused (`-Y`, `SecureInput`).
+pub fn check_private(path: &Path) -> io::Result<()> {
+    let meta = path.metadata()?;
+    let ours = meta.uid() == 0 || meta.uid() == nix::unistd::geteuid().as_raw();
+    if ours && meta.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let why = format!("{} is owned by somebody else, or others may write it", path.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
 impl World for Reader<'_> {
@@ -99,6 +114,9 @@ impl World for Reader<'_> {
             ));
         }
         let (path, content) = self.world.read_policy(name)?;
+        if self.secure {
+            check_private(&path)?;
+        }
         self.read.files.push(Kept {
             name: key_of(name),
             path: key_of(path.as_os_str().as_encoded_bytes()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::lastgood::{Generation, Reader};
+use super::lastgood::{Generation, Reader, check_private};
 use super::report::{Level, Levels, Report, Sink, Tally};
 use super::run::{Parts, Run, Stop};
 use super::{Memory, RunOptions, Sources, generation, preconf};
@@ -272,7 +272,7 @@ impl<'a> Whole<'a> {
         };
         // A policy named by hand stands for itself: there is no earlier one, and it becomes none.
         let store = parts.memory.store().filter(|_| parts.options.file.is_none()).cloned();
-        let mut reader = Reader::recording(parts.machine, now);
+        let mut reader = Reader::recording(parts.machine, now, parts.options.secure_input);
         let loaded = policy::load(entry.as_bytes().as_bstr(), phase, &check, context.clone(), &mut reader);
         let read = reader.read;
         for note in parts.machine.take_notes() {
@@ -281,6 +281,7 @@ impl<'a> Whole<'a> {
         let errors = match loaded {
             Ok(program) => {
                 say_warnings(&mut parts.report, &program.warnings);
+                check_files(&mut parts.report, &program)?;
                 if let Some(store) = store.filter(|_| !parts.options.dry_run && !program.files.is_empty())
                     && let Err(error) = read.keep(&store, name)
                 {
@@ -444,6 +445,24 @@ fn end_process(pid: i32) {
 /// Only root updates a machine's policy; below a root prefix whoever owns that.
 fn privileged(paths: &Paths) -> bool {
     nix::unistd::geteuid().is_root() || paths.at("/") != std::path::Path::new("/")
+}
+
+/// `SecureInput = ( on )`: every file of the policy is ours alone (quirk QN16: the original took no notice).
+fn check_files(report: &mut Report<'_>, program: &Program) -> Result<(), Over> {
+    let secure = program
+        .context
+        .get("SecureInput")
+        .and_then(|value| super::job::boolean(&value));
+    if secure != Some(true) {
+        return Ok(());
+    }
+    for file in &program.files {
+        if let Err(error) = check_private(file) {
+            report.error(format_args!("SecureInput: {error}"));
+            return Err(Over(1));
+        }
+    }
+    Ok(())
 }
 
 /// `access = ( user … )`: who may run this policy.

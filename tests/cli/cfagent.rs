@@ -577,6 +577,24 @@ fn killed_at_any_moment_every_file_is_the_old_one_or_the_new_one() {
 }
 
 #[test]
+fn policy_files_that_others_may_write_are_refused_where_the_policy_or_the_command_line_says_so() {
+    let lab = Lab::new();
+    let text = "control:\n actionsequence = ( files )\nfiles:\n W/f mode=600 action=fixall\n";
+    lab.policy("cfagent.conf", text);
+    fs::set_permissions(lab.inputs().join("cfagent.conf"), fs::Permissions::from_mode(0o666)).unwrap();
+    lab.file("f", "", 0o644);
+    assert_eq!(lab.run(&["-KY"]).status, 1);
+    lab.policy(
+        "cfagent.conf",
+        &text.replace("control:", "control:\n SecureInput = ( on )"),
+    );
+    assert_eq!(lab.run(&["-K"]).status, 1);
+    assert_eq!(fs::metadata(lab.w().join("f")).unwrap().mode() & 0o777, 0o644);
+    fs::set_permissions(lab.inputs().join("cfagent.conf"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(lab.run(&["-KY"]).status, 0);
+}
+
+#[test]
 fn a_policy_may_begin_with_the_agent_as_its_interpreter() {
     let lab = Lab::new();
     lab.policy(
