@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use bstr::ByteSlice;
+
 use crate::keys::PublicKey;
 use crate::rcconf::{Other, RcError, RcFile};
 use crate::remote::{Cause, Trouble};
@@ -10,8 +12,6 @@ use super::names::Host;
 use super::remote::{Output, Remote, RemoteError};
 use super::scripts;
 
-/// Where a client keeps its copies of the policy (FIL-10).
-const INPUTS: &str = "/var/opt/dsau/cfengine/inputs";
 /// FIL-01.
 const RC: &str = "/etc/rc.config.d/cfservd";
 /// VAR-01.
@@ -132,10 +132,13 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Its public key, made first where there is none.
-    pub fn key(&self) -> Result<PublicKey, ClientError> {
+    /// Its public key, made first where there is none, and its start-up file.
+    pub fn key(&self) -> Result<(PublicKey, Vec<u8>), ClientError> {
+        const END: &[u8] = b"-----END PUBLIC KEY-----\n";
         let output = self.step("making its keys", scripts::KEY, &[], b"")?;
-        PublicKey::from_pem(&output.stdout).ok_or(ClientError::BadKey)
+        let end = output.stdout.find(END).ok_or(ClientError::BadKey)? + END.len();
+        let (key, rc) = output.stdout.split_at(end);
+        Ok((PublicKey::from_pem(key).ok_or(ClientError::BadKey)?, rc.to_vec()))
     }
 
     /// Makes it trust the master's key at the master's addresses.
@@ -167,34 +170,34 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Puts a policy file into its inputs directory.
-    pub fn policy_file(&self, file: &str, content: &[u8]) -> Result<(), ClientError> {
-        self.write(&format!("{INPUTS}/{file}"), "600", content)
+    /// Gives it its first policy, cfservd at boot and now (CC-05, CW-15), and one run of cfagent. `rc`: its start-up file
+    /// as it was. `Some`: everything is in place, but the run of cfagent failed.
+    pub fn set_up(&self, update: &[u8], server: &[u8], rc: &[u8]) -> Result<Option<ClientError>, ClientError> {
+        let rc = self.rc_with(rc, "1")?;
+        let lengths = [update, server, &rc].map(|part| part.len().to_string());
+        let args: Vec<&str> = lengths.iter().map(String::as_str).collect();
+        let output = self.script(scripts::SET_UP, &args, &[update, server, &rc].concat())?;
+        let failed = |step| ClientError::Step {
+            step,
+            why: output.last_words(),
+        };
+        match output.status {
+            0 => Ok(None),
+            scripts::AGENT_FAILED => Ok(Some(failed("the first run of cfagent"))),
+            _ => Err(failed("starting cfservd")),
+        }
     }
 
-    fn write(&self, path: &str, mode: &str, content: &[u8]) -> Result<(), ClientError> {
-        let length = content.len().to_string();
-        self.step("writing a file", scripts::WRITE, &[path, mode, &length], content)?;
-        Ok(())
-    }
-
-    /// VAR-01: whether it starts cfservd at boot.
-    pub fn configured(&self, value: &str) -> Result<(), ClientError> {
-        let output = self.step("reading its start-up file", scripts::READ, &[RC], b"")?;
-        let mut rc = RcFile::parse(format!("{}:{RC}", self.name), &output.stdout, Other::Keep)?;
+    /// VAR-01: its start-up file with another value.
+    fn rc_with(&self, old: &[u8], value: &str) -> Result<Vec<u8>, ClientError> {
+        let mut rc = RcFile::parse(format!("{}:{RC}", self.name), old, Other::Keep)?;
         rc.set(CONFIGURED, value)?;
-        self.write(RC, "644", &rc.to_bytes())
+        Ok(rc.to_bytes())
     }
 
-    /// Starts cfservd there, so that cfrun works (CW-15).
+    /// Starts cfservd there, anew if it runs.
     pub fn start(&self) -> Result<(), ClientError> {
         self.step("starting cfservd", scripts::START, &[], b"").map(drop)
-    }
-
-    /// One run of cfagent.
-    pub fn agent(&self) -> Result<(), ClientError> {
-        self.step("the first run of cfagent", scripts::AGENT, &[], b"")
-            .map(drop)
     }
 
     /// Ends management of this client (CC-08).
@@ -202,7 +205,11 @@ impl<'a> Client<'a> {
         let addresses = words(&master.addresses);
         let args: Vec<&str> = addresses.iter().map(String::as_str).collect();
         self.step("ending the service", scripts::FORGET, &args, b"")?;
-        self.configured("0")
+        let old = self.step("reading its start-up file", scripts::READ, &[RC], b"")?;
+        let new = self.rc_with(&old.stdout, "0")?;
+        let length = new.len().to_string();
+        self.step("writing its start-up file", scripts::WRITE, &[RC, "644", &length], &new)?;
+        Ok(())
     }
 
     /// Makes a second key pair beside the one in use (CC-09).

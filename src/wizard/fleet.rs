@@ -20,6 +20,8 @@ pub(super) struct Member {
     pub host: Host,
     /// Its public key, once it is known.
     pub key: Option<PublicKey>,
+    /// Its start-up file as it was.
+    pub rc: Vec<u8>,
     /// It was a managed client before this run.
     pub known: bool,
     /// What failed.
@@ -34,6 +36,7 @@ impl Member {
         Member {
             host,
             key: None,
+            rc: Vec::new(),
             known,
             fault: None,
             warning: None,

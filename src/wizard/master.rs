@@ -122,7 +122,13 @@ impl Wizard<'_> {
         self.note(text::KEYS_MADE);
         let store = Store::at(self.paths.ppkeys());
         let key = local::own_key(&store, &master.addresses)?;
-        fleet.each(|client, _| client.key(), |member, key| member.key = Some(key));
+        fleet.each(
+            |client, _| client.key(),
+            |member, (key, rc)| {
+                member.key = Some(key);
+                member.rc = rc;
+            },
+        );
         self.note(text::KEYS_SENT);
         fleet.all(|client, _| client.trust(master, &key));
         for member in fleet.good() {
@@ -279,19 +285,13 @@ pub(super) fn together(old: &[String], fleet: &Fleet<'_>) -> Vec<String> {
 
 /// CW-15, MK-04, MK-05: the first policy, cfservd at boot and now, one run of cfagent.
 pub(super) fn roll_out(fleet: &mut Fleet<'_>, made: &[Made]) {
-    let first: Vec<&Made> = made
-        .iter()
-        .filter(|made| ["update.conf", "cfservd.conf"].contains(&made.name))
-        .collect();
-    fleet.all(|client, _| {
-        for made in &first {
-            client.policy_file(made.name, &made.bytes)?;
-        }
-        client.configured("1")?;
-        client.start()
-    });
+    let file = |name: &str| {
+        let found = made.iter().find(|made| made.name == name);
+        found.map_or(&[][..], |made| &made.bytes)
+    };
+    let (update, server) = (file("update.conf"), file("cfservd.conf"));
     fleet.each(
-        |client, _| Ok(client.agent().err()),
+        |client, member| client.set_up(update, server, &member.rc),
         |member, warning| member.warning = warning,
     );
 }

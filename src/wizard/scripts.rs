@@ -16,7 +16,11 @@ R=${DSAU_ROOT:-}
 hostname
 "#;
 
-/// Makes the client's key pair unless it has one; prints the public half (KY-01). An existing key is never overwritten.
+/// Status of [`SET_UP`] when everything is in place but the run of cfagent failed.
+pub const AGENT_FAILED: i32 = 93;
+
+/// Makes the client's key pair unless it has one; prints the public half (KY-01) and then its start-up file. An existing
+/// key is never overwritten.
 pub const KEY: &str = r#"
 set -eu
 R=${DSAU_ROOT:-}
@@ -25,6 +29,8 @@ if [ ! -f "$keys/localhost.priv" ] || [ ! -f "$keys/localhost.pub" ]; then
     "$R/opt/dsau/sbin/cfkey" </dev/null >&2
 fi
 cat "$keys/localhost.pub"
+rc=$R/etc/rc.config.d/cfservd
+[ ! -e "$rc" ] || cat "$rc"
 "#;
 
 /// Trusts the key on standard input for root at each of the addresses `$@` (KY-06).
@@ -88,28 +94,44 @@ chmod "$2" "$new"
 mv -f "$new" "$file"
 "#;
 
-/// Makes WORK/bin (FIL-13) and starts cfservd; what runs already is started anew, with its new configuration.
-pub const START: &str = r#"
+/// Takes update.conf, cfservd.conf and the start-up file from standard input, `$1`, `$2` and `$3` bytes long; puts each in
+/// its place, whole or not at all (MK-04, MS-11, VAR-01); makes WORK/bin (FIL-13); starts cfservd, anew if it runs; runs
+/// cfagent once (MS-12).
+pub const SET_UP: &str = r#"
 set -eu
 R=${DSAU_ROOT:-}
 work=$R/var/opt/dsau/cfengine
-mkdir -p "$work/bin"
+mkdir -p "$work/inputs" "$work/bin" "$R/etc/rc.config.d"
+all=$work/.setup.$$
+new=$all
+trap 'rm -f "$all" "$new"' EXIT
+(umask 077; cat >"$all")
+[ "$(wc -c <"$all")" -eq $(($1 + $2 + $3)) ] || { echo 'the files did not arrive whole' >&2; exit 1; }
+put() { # skip, length, mode, file
+    new=$(dirname "$4")/.$(basename "$4").$$.new
+    (umask 077; tail -c +$(($1 + 1)) "$all" | head -c "$2" >"$new")
+    [ "$(wc -c <"$new")" -eq "$2" ]
+    cmp -s "$new" "$4" && return 0
+    chmod "$3" "$new"
+    mv -f "$new" "$4"
+}
+put 0 "$1" 600 "$work/inputs/update.conf"
+put "$1" "$2" 600 "$work/inputs/cfservd.conf"
+put $(($1 + $2)) "$3" 644 "$R/etc/rc.config.d/cfservd"
 for tool in cfagent cfexecd cfservd cfrun cfkey; do
     [ -e "$work/bin/$tool" ] || ln -sfn "$R/opt/dsau/sbin/$tool" "$work/bin/$tool"
 done
 # Into a file: a daemon that kept our pipe open would keep ssh waiting.
-said=$work/.start.$$
-trap 'rm -f "$said"' EXIT
-status=0
-"$R/sbin/init.d/cfservd" restart </dev/null >"$said" 2>&1 || status=$?
-cat "$said"
-exit $status
+"$R/sbin/init.d/cfservd" restart </dev/null >"$all" 2>&1 || { cat "$all" >&2; exit 1; }
+"$R/opt/dsau/sbin/cfagent" --no-lock --no-splay --inform </dev/null >"$all" 2>&1 || { cat "$all" >&2; exit 93; }
 "#;
 
-/// One run of cfagent: fetches the policy and applies it (MS-12).
-pub const AGENT: &str = r#"
+/// Starts cfservd, anew if it runs.
+pub const START: &str = r#"
 R=${DSAU_ROOT:-}
-exec "$R/opt/dsau/sbin/cfagent" --no-lock --no-splay --inform </dev/null 2>&1
+said=$R/var/opt/dsau/cfengine/.start.$$
+trap 'rm -f "$said"' EXIT
+"$R/sbin/init.d/cfservd" restart </dev/null >"$said" 2>&1 || { cat "$said" >&2; exit 1; }
 "#;
 
 /// Ends management: no cfservd, no start at boot, no policy, the master's key at the addresses `$@` forgotten. The policy
