@@ -86,7 +86,7 @@ impl Connection<'_> {
         match error.kind() {
             ErrorKind::TimedOut => ::log::info!("{}: time-out, connection closed", self.who),
             ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                ::log::debug!("{}: connection lost: {error}", self.who);
+                ::log::debug!("{}: connection lost", self.who);
             }
             ErrorKind::InvalidData => {
                 ::log::warn!("{}: refused: broken protocol: {error}", self.who);

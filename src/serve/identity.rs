@@ -6,6 +6,9 @@ use super::config::Config;
 use super::rules::{Peer, grants};
 use crate::keys::{KeyError, PublicKey, Store};
 
+/// Keys of one address that are accepted on trust: one a user. Whoever names users at random must not fill the disk.
+const MAX_USERS: usize = 8;
+
 /// A client that was recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
@@ -23,9 +26,9 @@ pub fn identify(config: &Config, store: &Store, peer: &Peer, user: &str, key: &P
     if stored == Some(*key) {
         return Ok(Known { file, note: None });
     }
-    let elsewhere = store
-        .all_trusted()
-        .map_err(|e| e.to_string())?
+    let all = store.all_trusted().map_err(|e| e.to_string())?;
+    let here = all.iter().filter(|trusted| trusted.address == peer.address).count();
+    let elsewhere = all
         .into_iter()
         .find(|trusted| trusted.user == user && trusted.key == *key);
     if let Some(trusted) = &elsewhere
@@ -47,6 +50,9 @@ pub fn identify(config: &Config, store: &Store, peer: &Peer, user: &str, key: &P
         (None, Some(trusted)) => Err(format!(
             "its key is known as {user}-{}.pub, but it comes from {} and DynamicAddresses does not name that address",
             trusted.address, peer.address
+        )),
+        (None, None) if grants(&config.trust, peer) && here >= MAX_USERS => Err(format!(
+            "its key is unknown, and {here} keys are stored for that address already: no more are accepted on trust"
         )),
         (None, None) if grants(&config.trust, peer) => match store.trust(user, peer.address, key) {
             Ok(file) => Ok(Known {
@@ -138,5 +144,7 @@ mod tests {
         assert!(identify(&config, &store, &peer("10.0.0.2"), "root", &second).is_err());
         assert_eq!(store.trusted("root", "10.0.0.2".parse().unwrap()).unwrap(), Some(first));
         assert!(identify(&config, &store, &peer("10.0.0.2"), "../x", &second).is_err());
+        let users = (0..50).filter(|n| identify(&config, &store, &peer("10.0.0.2"), &format!("u{n}"), &key()).is_ok());
+        assert_eq!(users.count(), MAX_USERS - 1);
     }
 }

@@ -41,7 +41,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             paths: Paths::from_env(),
-            port: wire::PORT,
+            port: port(),
             trustkey: false,
             timeout: Duration::from_secs(60),
             bind: None,
@@ -49,6 +49,11 @@ impl Default for Options {
             program: concat!("dsau ", env!("CARGO_PKG_VERSION")).to_string(),
         }
     }
+}
+
+/// The port cfservd listens on: `cfengine` in /etc/services, or 5308.
+pub fn port() -> u16 {
+    crate::dns::service_port("cfengine").unwrap_or(wire::PORT)
 }
 
 /// The addresses of a server, by the system's own rules (nsswitch.conf, /etc/hosts).

@@ -13,7 +13,7 @@ mod connect;
 mod content;
 mod remote;
 
-pub use connect::{Options, connect, resolve};
+pub use connect::{Options, connect, port, resolve};
 pub use remote::{Listing, Remote};
 
 /// Why a host cannot be asked: the original's words for the first thing that goes wrong.

@@ -141,13 +141,6 @@ impl Remote {
         }
     }
 
-    /// Says good-bye.
-    pub fn close(mut self) {
-        if let Some(stream) = self.stream.take() {
-            stream.close();
-        }
-    }
-
     /// The connection, made anew when the server let go of it while nothing was under way.
     fn stream(&mut self) -> Result<&mut ClientStream, SourceError> {
         if self.stream.as_ref().is_some_and(ClientStream::stale) {
@@ -276,6 +269,15 @@ impl Remote {
             self.stream = None;
             SourceError::Io(error)
         })
+    }
+}
+
+/// Says good-bye.
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            stream.close();
+        }
     }
 }
 

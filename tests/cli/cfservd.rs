@@ -726,6 +726,106 @@ fn one_address_has_one_connection_at_a_time_unless_allowed() {
     assert!(matches!(error, SourceError::Refused(_)), "{error}");
     master.says("Denying repeated connection (AllowMultipleConnectionsFrom)");
     // A connection that follows the first one is not a second one.
-    held.close();
+    drop(held);
     assert!(master.connect(&client).is_ok());
+}
+
+/// A wire of its own: what goes in at one end comes out at the other a while later. Gives its port.
+fn long_wire(to: u16, delay: Duration) -> u16 {
+    let listener = TcpListener::bind((SERVER, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let one_way = move |mut from: TcpStream, mut to: TcpStream| {
+        let (sender, receiver) = std::sync::mpsc::channel::<(Instant, Vec<u8>)>();
+        thread::spawn(move || {
+            let mut buffer = vec![0; 256 * 1024];
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                let _ = sender.send((Instant::now() + delay, buffer[..count].to_vec()));
+            }
+        });
+        thread::spawn(move || {
+            for (due, bytes) in receiver {
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+                if to.write_all(&bytes).is_err() {
+                    return;
+                }
+            }
+            let _ = to.shutdown(std::net::Shutdown::Write);
+        });
+    };
+    thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let far = TcpStream::connect((SERVER, to)).unwrap();
+            for tcp in [&near, &far] {
+                tcp.set_nodelay(true).unwrap();
+            }
+            one_way(near.try_clone().unwrap(), far.try_clone().unwrap());
+            one_way(far, near);
+        }
+    });
+    port
+}
+
+#[test]
+fn a_long_way_costs_a_few_turns_and_not_one_for_each_file() {
+    let (master, client) = pair("control:\n DynamicAddresses = ( 127. )\nadmit:\n $ROOT/srv *\n");
+    for i in 0..2000 {
+        master.host.write(&format!("srv/many/file{i:05}"), &"x".repeat(1000));
+    }
+    let root = master.host.root.path().join("srv/many");
+    let one_way = Duration::from_millis(50);
+    let options = Options {
+        port: long_wire(master.port, one_way),
+        bind: None,
+        ..master.options(&client)
+    };
+    let start = Instant::now();
+    let mut remote = connect(SERVER, &options).unwrap();
+    let entries = remote.manifest(&root, &all()).unwrap();
+    let got = fetch(&mut remote, &root, &files(&entries));
+    assert!(got.iter().all(|(_, content)| content.is_ok()) && got.len() == 2000);
+    let turns = start.elapsed().as_secs_f32() / (2.0 * one_way.as_secs_f32());
+    // Handshake 2, greeting 1, manifest 1, content a few: two megabytes through a window of three lists.
+    assert!(turns < 25.0, "{turns} turns");
+    let start = Instant::now();
+    let Listing::Entries(_, digest) = remote.list(&root, &all(), None).unwrap() else {
+        panic!()
+    };
+    assert_eq!(remote.list(&root, &all(), Some(digest)).unwrap(), Listing::Unchanged);
+    let turns = start.elapsed().as_secs_f32() / (2.0 * one_way.as_secs_f32());
+    assert!(turns < 6.0, "{turns} turns for two manifests");
+}
+
+#[test]
+fn it_goes_to_the_background_when_it_is_ready_and_the_service_manager_hears_of_it() {
+    let host = Host::new(SERVER);
+    write_policy(&host, "admit:\n   /srv 10.1.\n");
+    let socket = host.root.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let port = free_port(host.address);
+    assert_cmd::Command::new(assert_cmd::cargo::cargo_bin!("cfservd"))
+        .args(["--port", &port.to_string()])
+        .env("DSAU_ROOT", host.root.path())
+        .env("NOTIFY_SOCKET", &socket)
+        .env_remove("CFINPUTS")
+        .timeout(Duration::from_secs(10))
+        .assert()
+        .success();
+    let mut heard = [0; 64];
+    let mut hear = || {
+        let count = manager.recv(&mut heard).unwrap();
+        String::from_utf8_lossy(&heard[..count]).into_owned()
+    };
+    assert!(hear().contains("READY=1"));
+    let pid = fs::read_to_string(host.work("cfservd.pid")).unwrap().trim().to_string();
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    assert_eq!(name.trim(), "cfservd");
+    assert!(TcpStream::connect((SERVER, port)).is_ok());
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    assert!(hear().contains("STOPPING=1"));
+    let start = Instant::now();
+    while Path::new(&format!("/proc/{pid}/comm")).exists() && start.elapsed() < Duration::from_secs(10) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!host.work("cfservd.pid").exists());
 }

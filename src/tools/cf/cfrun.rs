@@ -292,10 +292,7 @@ impl Run<'_> {
     fn call(&self, number: usize, host: &CfrunHost) -> Report {
         let options = Options {
             paths: self.paths.clone(),
-            port: host
-                .port
-                .or_else(|| crate::dns::service_port("cfengine"))
-                .unwrap_or(crate::wire::PORT),
+            port: host.port.unwrap_or_else(sync::port),
             trustkey: self.trusted.get(number).copied().unwrap_or(false),
             timeout: PATIENCE,
             bind: self.list.bind_to,
@@ -314,7 +311,6 @@ impl Run<'_> {
                 stderr_line(&format!("cfrun:{}: {note}", host.name));
             }
             let status = remote.exec(&args, &self.classes, &mut |line| lines.push(line.to_owned()))?;
-            remote.close();
             Ok(status)
         });
         let failure = match done {

@@ -93,10 +93,10 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     }
     let identity = identity(&policy.paths)?;
     let pid_file = PidFile::take(&policy.paths)?;
-    let port = matches.get_one::<u16>("port").copied();
-    let port = port
-        .or_else(|| crate::dns::service_port("cfengine"))
-        .unwrap_or(crate::wire::PORT);
+    let port = matches
+        .get_one::<u16>("port")
+        .copied()
+        .unwrap_or_else(crate::sync::port);
     let store = Store::at(policy.paths.ppkeys());
     let bound = config
         .bind
