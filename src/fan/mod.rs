@@ -7,6 +7,7 @@ mod capture;
 mod child;
 pub mod copy;
 mod lines;
+pub mod report;
 mod run;
 mod spool;
 mod stop;

@@ -202,6 +202,7 @@ fn control_c_stops_all_prints_what_there_is_and_leaves_nothing_running() {
     let hosts = Hosts::new();
     let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("cexec"))
         .env("DSAU_SSH", hosts.dir.path().join("ssh"))
+        .env("DSAU_ROOT", hosts.dir.path().join("root"))
         .args(["-f", "2", "-b", "-w", "n[1-3]", "echo started; touch up; exec sleep 78"])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
@@ -308,6 +309,7 @@ fn a_closed_pipe_is_quiet_and_stops_the_hosts() {
         .arg("-c")
         .arg(text)
         .env("DSAU_SSH", hosts.dir.path().join("ssh"))
+        .env("DSAU_ROOT", hosts.dir.path().join("root"))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -316,4 +318,58 @@ fn a_closed_pipe_is_quiet_and_stops_the_hosts() {
         "cexec: cannot write the output: No space left on device (os error 28)\nn1: y\n"
     );
     assert_eq!(err(&output), "");
+}
+
+#[test]
+fn every_run_leaves_a_report_and_can_be_repeated_where_it_failed() {
+    let hosts = Hosts::new();
+    let output = run(
+        &hosts,
+        &[
+            "--report_loc",
+            "-l",
+            "joe",
+            "-w",
+            "n[1-3],down1",
+            "[ $HOST = n2 ] && exit 3; echo $SSHUSER \"a  b\"",
+        ],
+    );
+    let said = err(&output);
+    let path = said
+        .lines()
+        .find_map(|line| line.strip_prefix("cexec: report: "))
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(report["hosts"].as_array().unwrap().len(), 4);
+    assert_eq!(
+        (&report["hosts"][1]["kind"], &report["hosts"][1]["status"]),
+        (&"failed".into(), &3.into())
+    );
+    assert_eq!(report["hosts"][3]["kind"], "unreachable");
+
+    let list = run(&hosts, &["--reports"]);
+    assert!(String::from_utf8_lossy(&list.stdout).contains("  2 succeeded, 1 failed, 1 unreachable  [ $HOST"));
+    let first = path.to_string();
+    let repeat = |which: &str| {
+        let before = hosts.called().len();
+        let output = run(&hosts, &["--retry", which, "--report", &first]);
+        (hosts.called()[before..].to_vec(), output)
+    };
+    let (called, output) = repeat("failed");
+    assert_eq!((called, output.status.code()), (vec!["n2".to_string()], Some(3)));
+    assert_eq!(repeat("unreachable").0, ["down1"]);
+    let (mut called, output) = repeat("succeeded");
+    called.sort();
+    assert_eq!(called, ["n1", "n3"]);
+    assert_eq!(out(&output), ["n1: joe a  b", "n3: joe a  b"]);
+    // The newest report is the default: its hosts all succeeded, so none is left that failed.
+    let output = run(&hosts, &["--retry", "failed"]);
+    assert_eq!(
+        (output.status.code(), err(&output).lines().next()),
+        (Some(2), Some("cexec: no hosts are left to act on"))
+    );
+    let output = run(&hosts, &["--retry", "all", "uptime"]);
+    assert_eq!(output.status.code(), Some(2));
+    let output = run(&hosts, &["--retry", "all", "--report", "/nowhere"]);
+    assert_eq!(output.status.code(), Some(3));
 }

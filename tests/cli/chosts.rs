@@ -68,6 +68,7 @@ fn it_stands_in_a_pipeline_before_cexec_and_ccollate() {
     let output = std::process::Command::new("/bin/sh")
         .args(["-c", &line])
         .env("DSAU_SSH", hosts.dir.path().join("ssh"))
+        .env("DSAU_ROOT", hosts.dir.path().join("root"))
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

@@ -2,16 +2,19 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use super::show::{Shape, Show};
 use super::targets::{self, Targets};
-use crate::diag::{Exit, Fail, Out};
+use crate::diag::{Exit, Fail, Out, stderr_line};
+use crate::fan::report::{self, Kind, Run, Which};
 use crate::fan::{self, Input, Job, Spool, Stop};
+use crate::hosts::Host;
 use crate::remote;
+use crate::sys::Paths;
 use crate::tools::{Place, Tool};
 
 /// The tool.
@@ -52,6 +55,29 @@ fn command() -> clap::Command {
             "Leave remote processes alone when the connection ends; run the command without any wrapping",
         ))
         .arg(
+            Arg::new("report_loc")
+                .long("report_loc")
+                .alias("report-loc")
+                .action(ArgAction::SetTrue)
+                .help("Say on standard error where the report of this run is"),
+        )
+        .arg(
+            Arg::new("retry")
+                .long("retry")
+                .value_name("WHICH")
+                .value_parser(["failed", "succeeded", "unreachable", "all"])
+                .help("Run the command of a report again on these of its hosts"),
+        )
+        .arg(
+            Arg::new("report")
+                .long("report")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .requires("retry")
+                .help("The report for --retry [default: the newest]"),
+        )
+        .arg(flag("reports", "List the reports that are kept, the newest first"))
+        .arg(
             Arg::new("words")
                 .value_name("COMMAND")
                 .num_args(1..)
@@ -63,7 +89,15 @@ fn command() -> clap::Command {
 
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let matches = crate::tools::parse(&TOOL, args)?;
-    let targets = Targets::find(&matches)?;
+    let dir = report::place(&Paths::from_env());
+    if matches.get_flag("reports") {
+        return reports(&dir);
+    }
+    let again = again(&matches, &dir)?;
+    let targets = match &again {
+        Some((hosts, run)) => Targets::again(&matches, hosts.clone(), run)?,
+        None => Targets::find(&matches)?,
+    };
     if matches.get_flag("dry-run") {
         let mut out = Out::stdout();
         for label in targets.labels() {
@@ -71,11 +105,13 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         }
         return Ok(Exit::Done);
     }
-    let words: Vec<OsString> = matches
-        .get_many::<OsString>("words")
-        .unwrap_or_default()
-        .cloned()
-        .collect();
+    let words: Vec<OsString> = match &again {
+        Some((_, run)) => run.command.iter().map(OsString::from).collect(),
+        None => {
+            let words = matches.get_many::<OsString>("words");
+            words.unwrap_or_default().cloned().collect()
+        }
+    };
     if words.iter().all(|word| word.is_empty()) {
         return Err(Fail::usage("no command given").hint("try 'cexec uptime'"));
     }
@@ -84,17 +120,97 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         return Err(Fail::usage(format!("{} is not a directory", dir.display())));
     }
     let jobs = jobs(&matches, &targets, &words)?;
+    let started = jiff::Timestamp::now().to_string();
     let stop = Stop::catch().map_err(internal)?;
     let mut show = Show::new(TOOL.name, shape(&matches), &targets.hosts, targets.labels(), dirs);
-    let reports = fan::run(&jobs, &targets.options, Some(&stop), &mut show).map_err(internal)?;
-    show.finish()
-        .map_err(|e| Fail::new(Exit::Failed, "cannot write the output").because(e))?;
-    Ok(super::status(
-        TOOL.name,
-        &reports,
-        &stop,
-        matches.get_flag("pdsh-status"),
-    ))
+    let ended = fan::run(&jobs, &targets.options, Some(&stop), &mut show).map_err(internal)?;
+    let run = Run {
+        tool: TOOL.name.into(),
+        command: words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        exact: words.iter().all(|word| word.to_str().is_some()),
+        stdin: matches.get_flag("stdin"),
+        local: targets.local,
+        user: targets.ssh.user.clone(),
+        started,
+        ended: jiff::Timestamp::now().to_string(),
+        hosts: ended.iter().map(report::Line::from).collect(),
+    };
+    let written = report::write(&dir, &run);
+    let shown = show.finish();
+    match written {
+        Ok(path) if matches.get_flag("report_loc") => {
+            stderr_line(&format!("{}: report: {}", TOOL.name, path.display()));
+        }
+        Ok(_) => {}
+        Err(e) => stderr_line(&format!(
+            "{}: cannot write a report to {}: {e}",
+            TOOL.name,
+            dir.display()
+        )),
+    }
+    shown.map_err(|e| Fail::new(Exit::Failed, "cannot write the output").because(e))?;
+    Ok(super::status(TOOL.name, &ended, &stop, matches.get_flag("pdsh-status")))
+}
+
+/// The hosts and the run to repeat (`--retry`).
+fn again(matches: &ArgMatches, dir: &Path) -> Result<Option<(Vec<Host>, Run)>, Fail> {
+    let Some(which) = matches.get_one::<String>("retry") else {
+        return Ok(None);
+    };
+    if matches.contains_id("words") || matches.contains_id("hosts") {
+        return Err(Fail::usage("--retry takes the command and the hosts from the report"));
+    }
+    let unusable = |e: &dyn std::fmt::Display| Fail::new(Exit::Policy, "cannot use the report").because(e);
+    let path = match matches.get_one::<PathBuf>("report") {
+        Some(path) => path.clone(),
+        None => {
+            let all = report::list(dir, TOOL.name).map_err(|e| unusable(&e))?;
+            let newest = all.into_iter().next();
+            newest.ok_or_else(|| Fail::usage("there is no report yet"))?
+        }
+    };
+    let shown = path.display();
+    let run = report::read(&path).map_err(|e| unusable(&format!("{shown}: {e}")))?;
+    if !run.exact {
+        return Err(unusable(&format!("{shown}: its command is not UTF-8 text")));
+    }
+    if run.stdin && !matches.get_flag("stdin") {
+        return Err(
+            unusable(&format!("{shown}: its command read standard input, which is not kept"))
+                .hint("give it again with --stdin"),
+        );
+    }
+    let hosts = run
+        .select(match which.as_str() {
+            "failed" => Which::Failed,
+            "succeeded" => Which::Succeeded,
+            "unreachable" => Which::Unreachable,
+            _ => Which::All,
+        })
+        .map_err(|e| unusable(&format!("{shown}: {e}")))?;
+    Ok(Some((hosts, run)))
+}
+
+/// Lists the reports (`--reports`).
+fn reports(dir: &Path) -> Result<Exit, Fail> {
+    let fail = |e: io::Error| Fail::new(Exit::Failed, "cannot list the reports").because(e);
+    let mut out = Out::stdout();
+    for path in report::list(dir, TOOL.name).map_err(fail)? {
+        let text = match report::read(&path) {
+            Ok(run) => format!(
+                "{}  {} succeeded, {} failed, {} unreachable  {}\n    {}",
+                run.started,
+                run.count(Kind::Succeeded),
+                run.count(Kind::Failed),
+                run.count(Kind::Unreachable) + run.count(Kind::Stopped),
+                run.command.join(" "),
+                path.display()
+            ),
+            Err(error) => format!("{}: {error}", path.display()),
+        };
+        out.line(text).map_err(fail)?;
+    }
+    Ok(Exit::Done)
 }
 
 fn internal(error: io::Error) -> Fail {

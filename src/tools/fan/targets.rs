@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::diag::{Exit, Fail};
+use crate::fan::report::Run;
 use crate::fan::{self, Options};
 use crate::hosts::{self, Host, HostSet, ListError, Sources};
 use crate::remote::{self, Launch, Ssh};
@@ -82,19 +83,33 @@ pub struct Targets {
 impl Targets {
     /// Finds out from the options, else WCOLL, else CFANOUT_HOSTS, else the cluster, else this machine.
     pub fn find(matches: &ArgMatches) -> Result<Self, Fail> {
-        let number = |name: &str| matches.get_one::<u32>(name).copied();
         let mut source = Outside { stdin_used: false };
-        let (mut set, local) = chosen("hosts", matches, &mut source)?;
+        let (set, local) = chosen("hosts", matches, &mut source)?;
+        Targets::of(matches, set, local, None, source)
+    }
+
+    /// The hosts of an earlier run.
+    pub fn again(matches: &ArgMatches, hosts: Vec<Host>, run: &Run) -> Result<Self, Fail> {
+        let source = Outside { stdin_used: false };
+        Targets::of(matches, HostSet::from_iter(hosts), run.local, run.user.clone(), source)
+    }
+
+    fn of(
+        matches: &ArgMatches,
+        mut set: HostSet,
+        local: bool,
+        user: Option<String>,
+        mut source: Outside,
+    ) -> Result<Self, Fail> {
+        let number = |name: &str| matches.get_one::<u32>(name).copied();
         for text in matches.get_many::<String>("exclude").unwrap_or_default() {
             let away = hosts::expand_with(text, &mut source).map_err(|e| Fail::usage("-x").because(e))?;
             set.minus(&away);
         }
         if set.is_empty() {
-            return Err(
-                Fail::usage("no hosts are left to act on").hint("see -w, WCOLL and CFANOUT_HOSTS in the manual")
-            );
+            return Err(Fail::usage("no hosts are left to act on").hint("see hostlist(7)"));
         }
-        let user = matches.get_one::<String>("user").cloned();
+        let user = matches.get_one::<String>("user").cloned().or(user);
         if let Some(user) = user.as_deref().filter(|user| user.is_empty() || user.starts_with('-')) {
             return Err(Fail::usage(format!("'{user}' is not a user name")));
         }
