@@ -124,14 +124,24 @@ fn sensible(run: &mut Run<'_>, path: &Path) -> io::Result<bool> {
     };
     if meta.is_dir() {
         let least = setting(run, "SensibleCount", 2);
-        let count = std::fs::read_dir(path)?
-            .take(usize::try_from(least).unwrap_or(usize::MAX))
-            .count() as u64;
+        let small = setting(run, "SensibleSize", 1000);
+        let (mut count, mut bytes) = (0, 0);
+        for entry in std::fs::read_dir(path)? {
+            count += 1;
+            bytes += entry?.metadata().map_or(0, |meta| meta.len());
+            if count >= least && bytes >= small {
+                return Ok(true);
+            }
+        }
         if count < least {
             run.report
                 .error(format_args!("Filesystem {shown} has only {count} files/directories."));
-            return Ok(false);
+        } else {
+            run.report.error(format_args!(
+                "File system {shown} is suspiciously small! ({bytes} bytes)"
+            ));
         }
+        return Ok(false);
     } else if meta.is_file() {
         let least = setting(run, "SensibleSize", 1000);
         if meta.len() < least {

@@ -123,3 +123,39 @@ fn a_package_manager_is_asked_and_told_in_one_command() {
     );
     assert!(said.has("cfengine:HOST:/bin/echo right: right"), "{:?}", said.out);
 }
+
+#[test]
+fn a_filter_chooses_in_sweeps_copies_and_edits_alike() {
+    let desk = Desk::new();
+    for dir in ["s", "t", "e"] {
+        desk.put(&format!("{dir}/a.c"), "x\n", 0o644);
+        desk.put(&format!("{dir}/b.o"), "x\n", 0o600);
+    }
+    let text = "control:\n actionsequence = ( copy tidy editfiles )\nfilters:\n { pick\n NameRegex: \".*c\"\n Mode: \"644\"\n Result: \"NameRegex.Mode\"\n }\ncopy:\n @T@/s dest=@T@/d recurse=inf filter=pick\ntidy:\n @T@/t pattern=* age=0 filter=pick\neditfiles:\n { @T@/e\n Filter \"pick\"\n Backup \"off\"\n AppendIfNoSuchLine \"y\"\n }\n";
+    let said = desk.run(&[], text);
+    assert_eq!(said.status, 0, "{:?} {}", said.out, said.err);
+    assert_eq!(
+        (desk.names("d"), desk.names("t")),
+        (vec!["a.c".to_string()], vec!["b.o".to_string()])
+    );
+    assert_eq!(
+        (desk.read("e/a.c"), desk.read("e/b.o")),
+        ("x\ny\n".into(), "x\n".into())
+    );
+}
+
+#[test]
+fn a_thin_directory_and_too_little_room_are_told() {
+    let desk = Desk::new();
+    desk.put("d/a", "", 0o644);
+    desk.put("d/b", "", 0o644);
+    let said = desk.run(&["-I"], &policy("required", " @T@/d freespace=100%\n @T@/none\n"));
+    for line in [
+        "cfengine:HOST: File system T/d is suspiciously small! (0 bytes)",
+        "cfengine:HOST: The file T/d does not exist or is suspicious.",
+        "cfengine:HOST: Free disk space is under 100% for partition",
+        "cfengine:HOST: The file T/none does not exist or is suspicious.",
+    ] {
+        assert!(said.has(line), "{line}: {:?}", said.out);
+    }
+}

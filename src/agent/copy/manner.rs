@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice};
 
+use crate::agent::filters;
 use crate::agent::job::{self, BadAttr, BytesPath};
 use crate::agent::mode::ModeChange;
 use crate::agent::perms::Wish;
@@ -51,6 +52,7 @@ pub enum Size {
 pub struct Manner {
     pub select: Select,
     pub ignore: crate::agent::objects::Ignore,
+    pub filters: filters::Filters,
     pub compare: Compare,
     pub wish: Wish,
     /// The rule has a mode of its own; otherwise the source's counts.
@@ -104,6 +106,7 @@ impl Manner {
         let ignore = run.ignored(&run.values(rule, "ignore"));
         let backup = word("backup");
         Ok(Manner {
+            filters: filters::named(run, rule).map_err(BadAttr)?,
             select: Select {
                 recurse: run.recurse(rule)?,
                 include: run.values(rule, "include"),
@@ -143,6 +146,7 @@ impl Manner {
         Manner {
             select: Select::default(),
             ignore: crate::agent::objects::Ignore::default(),
+            filters: filters::Filters::default(),
             compare: Compare::Ctime,
             wish: Wish::default(),
             owners_given: false,

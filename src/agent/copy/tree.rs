@@ -167,6 +167,17 @@ fn attempt(
         })
         .collect();
     follow_links(run, source, &mut copy, &mut items)?;
+    if !manner.filters.is_empty() {
+        let local = crate::agent::sources::is_local(copy.host.as_str().into());
+        // Directories are entered whatever the filters say, as in sweeps.
+        items.retain(|item| {
+            let path = join(&copy.roots[item.root], item.entry.path.as_bstr());
+            item.entry.kind == Kind::Dir || manner.filters.pass_entry(run, &item.entry, &path, local)
+        });
+        if items.is_empty() {
+            return Ok(());
+        }
+    }
     let Some(top) = items.first() else {
         return Err(SourceError::Missing);
     };

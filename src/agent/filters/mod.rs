@@ -5,13 +5,14 @@
 
 mod bound;
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use bstr::{BStr, BString, ByteSlice};
 
 use crate::agent::mode::ModeChange;
 use crate::agent::{Job, Run, owner};
-use crate::fsx::{Dir, Meta};
+use crate::fsx::{Dir, Entry, Kind, Meta};
 use crate::policy::{Body, ClassExpr, Ere, Section};
 use crate::sys::process::{self, Argv, Command};
 
@@ -183,12 +184,50 @@ fn exec_regex(value: &[u8]) -> Result<(BString, Ere), String> {
 impl Filters {
     /// Whether a file passes all filters. Programs of filters run; classes of filters are set.
     pub fn pass(&self, run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, meta: &Meta) -> bool {
+        let target = || dir.read_link(name).ok();
+        let facts = Facts {
+            kind: kind_of(meta),
+            mode: meta.mode(),
+            uid: meta.uid(),
+            gid: meta.gid(),
+            size: meta.size(),
+            ctime: meta.ctime(),
+            mtime: meta.mtime(),
+            atime: Some(meta.atime()),
+            name,
+            path: Some(path),
+            target: &target,
+        };
+        self.pass_facts(run, &facts)
+    }
+
+    /// Whether an object of a source passes all filters. What a source does not tell (access times, and what a program
+    /// would say of a file on another machine) is no match.
+    pub fn pass_entry(&self, run: &mut Run<'_>, entry: &Entry, path: &Path, local: bool) -> bool {
+        let target = || Some(entry.target.clone());
+        let facts = Facts {
+            kind: entry.kind,
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            size: entry.size,
+            ctime: entry.ctime,
+            mtime: entry.mtime,
+            atime: None,
+            name: path
+                .file_name()
+                .map_or(BStr::new(""), |name| BStr::new(name.as_bytes())),
+            path: local.then_some(path),
+            target: &target,
+        };
+        self.pass_facts(run, &facts)
+    }
+
+    fn pass_facts(&self, run: &mut Run<'_>, facts: &Facts<'_>) -> bool {
         self.0.iter().all(|filter| {
-            let holds = filter.result.eval(&|criterion: &BStr| {
-                filter.ask(criterion, |test, name_of_test| {
-                    file(test, name_of_test, dir, name, path, meta)
-                })
-            });
+            let holds = filter
+                .result
+                .eval(&|criterion: &BStr| filter.ask(criterion, |test, name_of_test| file(test, name_of_test, facts)));
             filter.conclude(run, holds)
         })
     }
@@ -230,46 +269,84 @@ impl Filter {
     }
 }
 
-fn file(test: &Test, criterion: &str, dir: &Dir, name: &BStr, path: &Path, meta: &Meta) -> bool {
+/// What filters ask of a file, wherever it is.
+struct Facts<'a> {
+    kind: Kind,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    ctime: i128,
+    mtime: i128,
+    atime: Option<i128>,
+    name: &'a BStr,
+    /// Where it is on this machine.
+    path: Option<&'a Path>,
+    target: &'a dyn Fn() -> Option<BString>,
+}
+
+fn kind_of(meta: &Meta) -> Kind {
+    if meta.is_dir() {
+        Kind::Dir
+    } else if meta.is_link() {
+        Kind::Link
+    } else if meta.is_fifo() {
+        Kind::Fifo
+    } else if meta.is_socket() {
+        Kind::Socket
+    } else if meta.is_char() {
+        Kind::Char(meta.rdev())
+    } else if meta.is_block() {
+        Kind::Block(meta.rdev())
+    } else {
+        Kind::File
+    }
+}
+
+fn is_kind(kind: Kind, word: &[u8]) -> bool {
+    match word {
+        b"reg" => kind == Kind::File,
+        b"file" => kind != Kind::Dir,
+        b"link" => kind == Kind::Link,
+        b"dir" => kind == Kind::Dir,
+        b"socket" => kind == Kind::Socket,
+        b"fifo" => kind == Kind::Fifo,
+        b"char" => matches!(kind, Kind::Char(_)),
+        b"block" => matches!(kind, Kind::Block(_)),
+        _ => false,
+    }
+}
+
+fn file(test: &Test, criterion: &str, facts: &Facts<'_>) -> bool {
     let has = |ids: &[Option<u32>], id: u32, known: bool| {
         ids.iter().any(|wanted| wanted.map_or(!known, |wanted| wanted == id))
     };
     match (criterion, test) {
         ("Owner", Test::Ids(ids)) => {
-            let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(meta.uid()));
-            has(ids, meta.uid(), !matches!(user, Ok(None)))
+            let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(facts.uid));
+            has(ids, facts.uid, !matches!(user, Ok(None)))
         }
         ("Group", Test::Ids(ids)) => {
-            let group = nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(meta.gid()));
-            has(ids, meta.gid(), !matches!(group, Ok(None)))
+            let group = nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(facts.gid));
+            has(ids, facts.gid, !matches!(group, Ok(None)))
         }
-        ("Mode", Test::Mode(change)) => meta.mode() & change.set == change.set && meta.mode() & change.clear == 0,
-        ("Type", Test::Kinds(kinds)) => kinds.iter().any(|kind| match kind.as_slice() {
-            b"reg" => meta.is_file(),
-            b"file" => !meta.is_dir(),
-            b"link" => meta.is_link(),
-            b"dir" => meta.is_dir(),
-            b"socket" => meta.is_socket(),
-            b"fifo" => meta.is_fifo(),
-            b"char" => meta.is_char(),
-            b"block" => meta.is_block(),
-            _ => false,
-        }),
-        ("Size", Test::Range(low, high)) => (*low..=*high).contains(&i128::from(meta.size())),
-        ("Ctime", Test::Range(low, high)) => (*low..=*high).contains(&meta.ctime()),
-        ("Mtime", Test::Range(low, high)) => (*low..=*high).contains(&meta.mtime()),
-        ("Atime", Test::Range(low, high)) => (*low..=*high).contains(&meta.atime()),
-        ("NameRegex", Test::Regex(ere)) => ere.matches(name),
+        ("Mode", Test::Mode(change)) => facts.mode & change.set == change.set && facts.mode & change.clear == 0,
+        ("Type", Test::Kinds(kinds)) => kinds.iter().any(|word| is_kind(facts.kind, word)),
+        ("Size", Test::Range(low, high)) => (*low..=*high).contains(&i128::from(facts.size)),
+        ("Ctime", Test::Range(low, high)) => (*low..=*high).contains(&facts.ctime),
+        ("Mtime", Test::Range(low, high)) => (*low..=*high).contains(&facts.mtime),
+        ("Atime", Test::Range(low, high)) => facts.atime.is_some_and(|atime| (*low..=*high).contains(&atime)),
+        ("NameRegex", Test::Regex(ere)) => ere.matches(facts.name),
         ("IsSymLinkTo", Test::Regex(ere)) => {
-            meta.is_link() && dir.read_link(name).is_ok_and(|target| ere.matches(&target))
+            facts.kind == Kind::Link && (facts.target)().is_some_and(|target| ere.matches(&target))
         }
-        ("ExecProgram", Test::Program(command)) => {
+        ("ExecProgram", Test::Program(command)) => facts.path.is_some_and(|path| {
             process::run(&on(command.as_bstr(), path), &mut |_| ()).is_ok_and(|outcome| outcome.success())
-        }
-        ("ExecRegex", Test::Output(command, ere)) => {
+        }),
+        ("ExecRegex", Test::Output(command, ere)) => facts.path.is_some_and(|path| {
             let mut found = false;
             process::run(&on(command.as_bstr(), path), &mut |line| found |= ere.matches(line)).is_ok() && found
-        }
+        }),
         _ => false,
     }
 }
@@ -334,11 +411,23 @@ mod tests {
             let filter = filter(pairs).unwrap();
             let meta = dir.meta(name.into()).unwrap();
             let path = top.path().join(name);
-            filter.result.eval(&|criterion: &BStr| {
-                filter.ask(criterion, |test, name_of_test| {
-                    file(test, name_of_test, &dir, name.into(), &path, &meta)
-                })
-            })
+            let target = || dir.read_link(name.into()).ok();
+            let facts = Facts {
+                kind: kind_of(&meta),
+                mode: meta.mode(),
+                uid: meta.uid(),
+                gid: meta.gid(),
+                size: meta.size(),
+                ctime: meta.ctime(),
+                mtime: meta.mtime(),
+                atime: Some(meta.atime()),
+                name: name.into(),
+                path: Some(&path),
+                target: &target,
+            };
+            filter
+                .result
+                .eval(&|criterion: &BStr| filter.ask(criterion, |test, name_of_test| file(test, name_of_test, &facts)))
         };
         let sized = [
             ("FromSize", "5k"),
