@@ -34,6 +34,7 @@ pub(super) fn parse(source: &Source, cache: &mut ClassCache) -> Parsed {
         late: Vec::new(),
         muted: false,
         skipping: false,
+        spans_lines: None,
         cache,
         out: Parsed {
             stmts: Vec::new(),
@@ -60,6 +61,8 @@ pub(super) struct Parser<'a> {
     pub muted: bool,
     /// The section keyword was wrong: nothing is judged up to the next.
     skipping: bool,
+    /// The line of the first quoted text that spans lines.
+    spans_lines: Option<u32>,
     cache: &'a mut ClassCache,
     pub out: Parsed,
 }
@@ -230,13 +233,34 @@ impl<'a> Parser<'a> {
         });
     }
 
-    /// A quoted string at the cursor; an open one is reported and gives `None`.
+    /// A quoted string at the cursor; an open one is reported and gives `None`. The quote that is missing may belong
+    /// to an earlier text, which then ended where the next one should have begun: the hint names that.
     pub fn quoted(&mut self) -> Option<BString> {
         let pos = self.pos();
+        let start = self.cursor.at;
         match self.cursor.quoted() {
-            Quoted::Text(text) => Some(text),
+            Quoted::Text(text) => {
+                let next = self.cursor.peek();
+                if text.contains(&b'\n')
+                    && next.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"/$.".contains(&byte))
+                {
+                    // It ended at what opens the next text: `"/bin/a` newline `"/bin/b"`.
+                    self.cursor.at = start;
+                    self.cursor.skip_line();
+                    let hint = Some("it would end in the middle of a later line".into());
+                    self.error(pos, "syntax error: the quoted text has no end", hint);
+                    return None;
+                }
+                if self.spans_lines.is_none() && text.contains(&b'\n') {
+                    self.spans_lines = Some(pos.line);
+                }
+                Some(text)
+            }
             Quoted::Open => {
-                self.error(pos, "syntax error: the quoted text has no end", None);
+                let hint = self
+                    .spans_lines
+                    .map(|line| format!("the text that begins in line {line} spans lines; is its quote missing?"));
+                self.error(pos, "syntax error: the quoted text has no end", hint);
                 None
             }
         }

@@ -192,3 +192,26 @@ fn alerts_need_a_class_and_know_their_functions() {
         ]
     );
 }
+
+#[test]
+fn a_forgotten_quote_is_looked_for_where_a_text_began_to_span_lines() {
+    let hints = |policy: &str| {
+        let errors = try_load(policy, &mut Table::default()).unwrap_err();
+        errors
+            .iter()
+            .map(|error| (error.pos.line, error.hint.clone().unwrap_or_default()))
+            .collect::<Vec<_>>()
+    };
+    // Never a command `/bin/b"`.
+    assert_eq!(
+        hints("shellcommands:\n  \"/bin/a\n  \"/bin/b\"\n  \"/bin/c\"\n"),
+        [(2, "it would end in the middle of a later line".to_string())]
+    );
+    assert_eq!(
+        hints("shellcommands:\n  \"/bin/a\n\n  \" \"/bin/b\n"),
+        [(
+            4,
+            "the text that begins in line 2 spans lines; is its quote missing?".to_string()
+        )]
+    );
+}
