@@ -17,4 +17,5 @@ mod manual;
 mod network;
 mod policy;
 mod selftest;
+mod site;
 mod wizard;
