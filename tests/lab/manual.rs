@@ -242,3 +242,46 @@ fn the_hourly_line_of_the_manual_runs_the_agent_and_keeps_its_output_in_02_in_03
             .contains("0 * * * * /var/opt/dsau/cfengine/bin/cfexecd -F\n")
     );
 }
+
+#[test]
+fn the_daemon_runs_the_agent_on_its_schedule_and_mails_what_is_new_in_04() {
+    let Some(lab) = crate::site::up(1) else { return };
+    lab.write(
+        "client1",
+        "/usr/sbin/sendmail",
+        "#!/bin/sh\n{ echo \"args: $*\"; cat; } >>/var/mail/sent\n",
+    );
+    lab.ok("client1", "chmod 755 /usr/sbin/sendmail");
+    lab.ok(
+        "master",
+        &format!("sed -i 's/EmailMaxLines *= ( 0 )/EmailMaxLines = ( 2 )/; s/Min00_05/any/' {INPUTS}/cfagent.conf"),
+    );
+    crate::site::actions(
+        &lab,
+        "shellcommands:\n  scheduled_run::\n    \"/bin/echo one\"\n    \"/bin/echo two\"\n    \"/bin/echo three\"\n",
+    );
+    crate::site::converge(&lab, "client1");
+    assert!(lab.ok("client1", "cfexecd -p").contains("schedule = ( any )"));
+    lab.ok("client1", "cfexecd -q");
+    lab.wait("client1", "grep -q truncated /var/mail/sent");
+    let mail = lab.read("client1", "/var/mail/sent");
+    assert!(
+        mail.contains("To: root@localhost\nSubject: (client1.lab.example.com/10.78.1.2)\n"),
+        "{mail}"
+    );
+    assert!(
+        mail.contains("one") && mail.contains("two") && !mail.contains("three"),
+        "{mail}"
+    );
+    // One daemon a host; it ends when told to, and cron's line finds that the last run was just now.
+    assert!(lab.sh("client1", "cfexecd").err.contains("runs already"));
+    assert!(lab.sh("client1", "cfexecd -F").err.contains("five minutes"));
+    lab.ok("client1", "kill $(cat /var/opt/dsau/cfengine/cfexecd.pid)");
+    lab.wait(
+        "client1",
+        "! pgrep cfexecd && ! [ -e /var/opt/dsau/cfengine/cfexecd.pid ]",
+    );
+    // The same output again: no second mail.
+    lab.ok("client1", "sleep 1; cfexecd -F -K");
+    assert_eq!(lab.ok("client1", "grep -c ^To: /var/mail/sent"), "1\n");
+}
