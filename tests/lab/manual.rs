@@ -281,7 +281,7 @@ fn the_daemon_runs_the_agent_on_its_schedule_and_mails_what_is_new_in_04() {
         "client1",
         "! pgrep cfexecd && ! [ -e /var/opt/dsau/cfengine/cfexecd.pid ]",
     );
-    // The same output again: no second mail.
+    // Run by hand it is not scheduled and says nothing: no second mail.
     lab.ok("client1", "sleep 1; cfexecd -F -K");
     assert_eq!(lab.ok("client1", "grep -c ^To: /var/mail/sent"), "1\n");
 }
