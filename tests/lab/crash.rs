@@ -79,7 +79,7 @@ fn after_a_power_cut_at_any_moment_every_file_is_old_or_new_and_the_next_run_com
         tree(&lab, round);
         let new = digests(&lab, "master", &format!("{FILES}/tree"));
         let start = Instant::now();
-        let mut run = lab.spawn("client1", "cfagent --no-lock --no-splay");
+        let mut run = lab.spawn("client1", "cfagent --exit-status --no-lock --no-splay");
         let moment = Duration::from_millis(dice.below(full.as_millis() as u64));
         std::thread::sleep(moment);
         lab.kill(victim);

@@ -23,7 +23,7 @@ fn fetch(lab: &Lab, host: &str, from: &str) -> Ran {
         ),
     );
     lab.ok(host, "rm -rf /root/got");
-    lab.sh(host, "cfagent --no-lock --no-splay --inform -f /root/fetch.conf")
+    lab.sh(host, "cfagent --exit-status --no-lock --no-splay --inform -f /root/fetch.conf")
 }
 
 /// What the server on a host said since the mark.

@@ -81,7 +81,7 @@ pub fn actions(lab: &Lab, text: &str) {
 
 /// One run of the agent on a host.
 pub fn agent(lab: &Lab, host: &str) -> Ran {
-    lab.sh(host, "cfagent --no-lock --no-splay --inform")
+    lab.sh(host, "cfagent --exit-status --no-lock --no-splay --inform")
 }
 
 /// One run that must succeed.
