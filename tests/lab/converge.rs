@@ -30,7 +30,7 @@ directories:
     /var/site mode=750 owner=root group=root
 links:
   any::
-    /usr/local/site ->! /opt/site
+    /usr/local/site ->! /opt/site nofile=force
 editfiles:
   any::
     { /etc/services
@@ -128,7 +128,7 @@ fn a_change_on_the_master_is_pushed_and_what_is_spoiled_is_healed() {
     lab.write("master", &format!("{FILES}/etc/motd"), "golden two\n");
     lab.write("master", &format!("{FILES}/etc/daemon.conf"), "port 2\n");
     lab.ok("master", &format!("rm -r {FILES}/opt/site/a/b"));
-    let push = lab.sh("master", "cfrun -- --inform");
+    let push = lab.sh("master", "cfrun --exit-status -- --inform");
     assert_eq!(push.code, 0, "{}", push.all());
     for host in CLIENTS {
         assert!(push.all().contains(host), "{}", push.all());
@@ -178,12 +178,12 @@ fn one_client_that_is_away_does_not_keep_the_others_from_converging() {
     golden(&lab);
     site::actions(&lab, ACTIONS);
     lab.kill("client1");
-    let push = lab.sh("master", "cfrun -- --inform");
+    let push = lab.sh("master", "cfrun --exit-status -- --inform");
     assert_ne!(push.code, 0, "one of two: {}", push.all());
     assert!(push.all().contains("client1"), "{}", push.all());
     assert_eq!(lab.read("client2", "/etc/motd"), "golden one\n");
     lab.boot("client1");
-    let push = lab.sh("master", "cfrun -- --inform");
+    let push = lab.sh("master", "cfrun --exit-status -- --inform");
     assert_eq!(push.code, 0, "{}", push.all());
     assert_eq!(lab.read("client1", "/etc/motd"), "golden one\n");
 }

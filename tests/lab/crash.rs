@@ -83,6 +83,8 @@ fn after_a_power_cut_at_any_moment_every_file_is_old_or_new_and_the_next_run_com
         let moment = Duration::from_millis(dice.below(full.as_millis() as u64));
         std::thread::sleep(moment);
         lab.kill(victim);
+        // The machine comes back; a client that lost its master learns it from the first answer.
+        lab.boot(victim);
         let status = run.wait().unwrap();
         if start.elapsed() > full && status.success() {
             full = start.elapsed();
@@ -90,7 +92,6 @@ fn after_a_power_cut_at_any_moment_every_file_is_old_or_new_and_the_next_run_com
         if !status.success() {
             cuts += 1;
         }
-        lab.boot(victim);
         let found = digests(&lab, "client1", "/srv/tree");
         let mut fresh = 0;
         for (name, sum) in &new {

@@ -207,13 +207,11 @@ fn the_standalone_master_and_its_clients_are_set_up_as_the_manual_says_ms_01_to_
     // MS-07: the server comes up with the machine.
     lab.kill("client1");
     lab.boot("client1");
-    lab.ok("master", "cfrun client1 -- --inform");
+    lab.ok("master", "cfrun --exit-status client1 -- --inform");
     lab.ok("client1", "/sbin/init.d/cfservd stop");
-    assert_ne!(
-        lab.sh("master", "cfrun client1 -- --inform").code,
-        0,
-        "a client that does not answer"
-    );
+    let away = lab.sh("master", "cfrun --exit-status client1 -- --inform");
+    assert_ne!(away.code, 0, "a client that does not answer");
+    says(&away, "client1.lab.example.com");
 }
 
 #[test]

@@ -23,7 +23,10 @@ fn fetch(lab: &Lab, host: &str, from: &str) -> Ran {
         ),
     );
     lab.ok(host, "rm -rf /root/got");
-    lab.sh(host, "cfagent --exit-status --no-lock --no-splay --inform -f /root/fetch.conf")
+    lab.sh(
+        host,
+        "cfagent --exit-status --no-lock --no-splay --inform -f /root/fetch.conf",
+    )
 }
 
 /// What the server on a host said since the mark.
@@ -122,22 +125,22 @@ fn a_host_that_is_not_admitted_and_paths_outside_are_refused() {
     // A known key is not enough.
     lab.ok("guest", "cfkey");
     site::exchange(&lab, "guest");
-    refused(&lab, "guest", &format!("{FILES}/open"), "refused", "refused");
+    refused(&lab, "guest", &format!("{FILES}/open"), "denied", "refused");
 
-    refused(&lab, "client1", "/etc/secret/key", "refused", "/etc/secret/key");
-    refused(&lab, "client1", "/etc/secret", "refused", "/etc/secret");
+    refused(&lab, "client1", "/etc/secret/key", "denied", "/etc/secret/key");
+    refused(&lab, "client1", "/etc/secret", "denied", "/etc/secret");
     refused(
         &lab,
         "client1",
         &format!("{FILES}/../../../../../etc/secret/key"),
-        "refused",
+        "denied",
         "refused",
     );
     refused(
         &lab,
         "client1",
         &format!("{WORK}/ppkeys/localhost.priv"),
-        "refused",
+        "denied",
         "localhost.priv",
     );
     // A directory whose name only begins like one that is admitted.
@@ -146,12 +149,12 @@ fn a_host_that_is_not_admitted_and_paths_outside_are_refused() {
         &lab,
         "client1",
         "/var/opt/dsau/cfengine_master2/key",
-        "refused",
+        "denied",
         "cfengine_master2",
     );
     // Through a link that leads out.
     lab.ok("master", &format!("ln -s /etc/secret {FILES}/out"));
-    refused(&lab, "client1", &format!("{FILES}/out/key"), "refused", "out/key");
+    refused(&lab, "client1", &format!("{FILES}/out/key"), "denied", "out/key");
 }
 
 #[test]
@@ -177,13 +180,22 @@ fn cfrun_from_a_host_without_rights_is_refused() {
     for host in ["client1", "client2"] {
         site::converge(&lab, host);
     }
-    lab.ok("master", "cfrun client1.lab.example.com -- --inform");
+    lab.ok("master", "cfrun --exit-status client1.lab.example.com -- --inform");
+    // The file of hosts is no protection: anybody can write one.
+    lab.write(
+        "client1",
+        "/root/hosts",
+        "master.lab.example.com\nclient2.lab.example.com\n",
+    );
     // client1 is known to the master, but the master starts cfagent for nobody else.
     let before = mark(&lab, "master");
-    let ran = lab.sh("client1", "cfrun master.lab.example.com -- --inform");
+    let ran = lab.sh(
+        "client1",
+        "cfrun --exit-status -f /root/hosts master.lab.example.com -- --inform",
+    );
     let server = said(&lab, "master", before);
     assert_ne!(ran.code, 0, "{}", ran.all());
-    assert!(ran.all().to_lowercase().contains("refused"), "{}", ran.all());
+    assert!(ran.all().to_lowercase().contains("denied"), "{}", ran.all());
     assert!(
         server
             .lines()
@@ -192,6 +204,9 @@ fn cfrun_from_a_host_without_rights_is_refused() {
         ran.all()
     );
     // client2 does not know client1's key at all.
-    let ran = lab.sh("client1", "cfrun client2.lab.example.com -- --inform");
+    let ran = lab.sh(
+        "client1",
+        "cfrun --exit-status -f /root/hosts client2.lab.example.com -- --inform",
+    );
     assert!(ran.code != 0 && ran.all().contains("key"), "{}", ran.all());
 }
