@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::harness::Lab;
-use crate::site::{self, FILES};
+use crate::site::{self, FILES, INPUTS};
 
 const COUNT: usize = 2000;
 
@@ -61,6 +61,11 @@ fn after_a_power_cut_at_any_moment_every_file_is_old_or_new_and_the_next_run_com
         &lab,
         "copy:\n  any::\n    $(master_files)/tree\n      dest=/srv/tree\n      server=$(policyhost)\n      \
          recurse=inf\n      type=checksum\n      backup=false\n      purge=true\n",
+    );
+    // A master that vanishes says nothing: this is how long the client waits for it.
+    lab.ok(
+        "master",
+        &format!("cd {INPUTS} && sed -i 's/^control:/control:\\n   TimeOut = ( 4 )/' update.conf cfagent.conf && cfagent -p -f ./update.conf"),
     );
     let seed = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1;
     eprintln!("seed {seed}");
