@@ -17,6 +17,8 @@ pub struct Servers {
     own: Vec<IpAddr>,
     force_net: bool,
     open: BTreeMap<String, Remote>,
+    /// Servers that did not answer, and why: a policy of many copies waits for a dead master once, not at every rule.
+    away: BTreeMap<String, String>,
 }
 
 impl Servers {
@@ -30,6 +32,7 @@ impl Servers {
             own,
             force_net,
             open: BTreeMap::new(),
+            away: BTreeMap::new(),
         }
     }
 }
@@ -43,6 +46,9 @@ impl Sources for Servers {
             .to_str()
             .map_err(|_| SourceError::Unreachable(format!("Unknown host {server}: it is not a host name")))?;
         // Looked up once a run: a server that is connected is not asked for again.
+        if let Some(why) = self.away.get(name) {
+            return Err(SourceError::Unreachable(why.clone()));
+        }
         if !self.open.contains_key(name) {
             let addresses = sync::resolve(name, self.port)?;
             if !self.force_net
@@ -61,7 +67,15 @@ impl Sources for Servers {
             how.bind = options.bind;
             how.ipv4_only = options.ipv4_only;
             how.timeout = options.timeout.unwrap_or(how.timeout);
-            self.open.insert(name.to_string(), sync::connect(name, &how)?);
+            how.connect = options.timeout.unwrap_or(how.connect);
+            match sync::connect(name, &how) {
+                Ok(remote) => self.open.insert(name.to_string(), remote),
+                Err(SourceError::Unreachable(why)) => {
+                    self.away.insert(name.to_string(), why.clone());
+                    return Err(SourceError::Unreachable(why));
+                }
+                Err(error) => return Err(error),
+            };
         }
         match self.open.get_mut(name) {
             Some(remote) => Ok(Box::new(remote)),

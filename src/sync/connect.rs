@@ -27,7 +27,9 @@ pub struct Options {
     pub port: u16,
     /// Accept and store the key of a server that has none stored yet. A differing key is never accepted.
     pub trustkey: bool,
-    /// How long to wait for a connection, and then for each next sign of life.
+    /// How long to wait for a connection to each address of the server.
+    pub connect: Duration,
+    /// How long to wait for each next sign of life of a server that is connected.
     pub timeout: Duration,
     /// The address to connect from.
     pub bind: Option<IpAddr>,
@@ -43,6 +45,8 @@ impl Default for Options {
             paths: Paths::from_env(),
             port: port(),
             trustkey: false,
+            // cfengine2.md 12: TimeOut.
+            connect: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
             bind: None,
             ipv4_only: false,
@@ -262,7 +266,7 @@ fn unreachable(server: &str, address: SocketAddr, error: &io::Error) -> SourceEr
 
 fn tcp(address: SocketAddr, options: &Options) -> io::Result<TcpStream> {
     let Some(from) = options.bind else {
-        return TcpStream::connect_timeout(&address, options.timeout);
+        return TcpStream::connect_timeout(&address, options.connect);
     };
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
@@ -271,8 +275,8 @@ fn tcp(address: SocketAddr, options: &Options) -> io::Result<TcpStream> {
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
     // On Linux the time-out for sending is also the one for connecting.
-    let seconds = i64::try_from(options.timeout.as_secs()).unwrap_or(i64::MAX);
-    let limit = TimeVal::new(seconds, i64::from(options.timeout.subsec_micros()));
+    let seconds = i64::try_from(options.connect.as_secs()).unwrap_or(i64::MAX);
+    let limit = TimeVal::new(seconds, i64::from(options.connect.subsec_micros()));
     setsockopt(&fd, sockopt::SendTimeout, &limit)?;
     match connect_socket(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
         Ok(()) => Ok(TcpStream::from(fd)),

@@ -22,6 +22,8 @@ use crate::tools::{Place, Tool};
 
 /// How long a host may be silent. cfservd gives a sign of life every ten seconds while the agent works.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long connecting to each address of a host may take.
+const CONNECT: Duration = Duration::from_secs(10);
 /// Hosts called at once where the file has no `maxchild=`.
 const AT_ONCE: usize = 16;
 
@@ -294,6 +296,7 @@ impl Run<'_> {
             paths: self.paths.clone(),
             port: host.port.unwrap_or_else(sync::port),
             trustkey: self.trusted.get(number).copied().unwrap_or(false),
+            connect: CONNECT,
             timeout: PATIENCE,
             bind: self.list.bind_to,
             ipv4_only: false,
