@@ -4,6 +4,7 @@
 //! everything (22.2).
 
 mod bound;
+mod facts;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -12,9 +13,9 @@ use bstr::{BStr, BString, ByteSlice};
 
 use crate::agent::mode::ModeChange;
 use crate::agent::{Job, Run, owner};
-use crate::fsx::{Dir, Entry, Kind, Meta};
+use crate::fsx::{Dir, Entry, Meta};
 use crate::policy::{Body, ClassExpr, Ere, Section};
-use crate::sys::process::{self, Argv, Command};
+use facts::{Facts, file, kind_of};
 
 /// The filters of a rule; all must pass.
 #[derive(Debug, Default)]
@@ -267,98 +268,6 @@ impl Filter {
         }
         holds
     }
-}
-
-/// What filters ask of a file, wherever it is.
-struct Facts<'a> {
-    kind: Kind,
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    size: u64,
-    ctime: i128,
-    mtime: i128,
-    atime: Option<i128>,
-    name: &'a BStr,
-    /// Where it is on this machine.
-    path: Option<&'a Path>,
-    target: &'a dyn Fn() -> Option<BString>,
-}
-
-fn kind_of(meta: &Meta) -> Kind {
-    if meta.is_dir() {
-        Kind::Dir
-    } else if meta.is_link() {
-        Kind::Link
-    } else if meta.is_fifo() {
-        Kind::Fifo
-    } else if meta.is_socket() {
-        Kind::Socket
-    } else if meta.is_char() {
-        Kind::Char(meta.rdev())
-    } else if meta.is_block() {
-        Kind::Block(meta.rdev())
-    } else {
-        Kind::File
-    }
-}
-
-fn is_kind(kind: Kind, word: &[u8]) -> bool {
-    match word {
-        b"reg" => kind == Kind::File,
-        b"file" => kind != Kind::Dir,
-        b"link" => kind == Kind::Link,
-        b"dir" => kind == Kind::Dir,
-        b"socket" => kind == Kind::Socket,
-        b"fifo" => kind == Kind::Fifo,
-        b"char" => matches!(kind, Kind::Char(_)),
-        b"block" => matches!(kind, Kind::Block(_)),
-        _ => false,
-    }
-}
-
-fn file(test: &Test, criterion: &str, facts: &Facts<'_>) -> bool {
-    let has = |ids: &[Option<u32>], id: u32, known: bool| {
-        ids.iter().any(|wanted| wanted.map_or(!known, |wanted| wanted == id))
-    };
-    match (criterion, test) {
-        ("Owner", Test::Ids(ids)) => {
-            let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(facts.uid));
-            has(ids, facts.uid, !matches!(user, Ok(None)))
-        }
-        ("Group", Test::Ids(ids)) => {
-            let group = nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(facts.gid));
-            has(ids, facts.gid, !matches!(group, Ok(None)))
-        }
-        ("Mode", Test::Mode(change)) => facts.mode & change.set == change.set && facts.mode & change.clear == 0,
-        ("Type", Test::Kinds(kinds)) => kinds.iter().any(|word| is_kind(facts.kind, word)),
-        ("Size", Test::Range(low, high)) => (*low..=*high).contains(&i128::from(facts.size)),
-        ("Ctime", Test::Range(low, high)) => (*low..=*high).contains(&facts.ctime),
-        ("Mtime", Test::Range(low, high)) => (*low..=*high).contains(&facts.mtime),
-        ("Atime", Test::Range(low, high)) => facts.atime.is_some_and(|atime| (*low..=*high).contains(&atime)),
-        ("NameRegex", Test::Regex(ere)) => ere.matches(facts.name),
-        ("IsSymLinkTo", Test::Regex(ere)) => {
-            facts.kind == Kind::Link && (facts.target)().is_some_and(|target| ere.matches(&target))
-        }
-        ("ExecProgram", Test::Program(command)) => facts.path.is_some_and(|path| {
-            process::run(&on(command.as_bstr(), path), &mut |_| ()).is_ok_and(|outcome| outcome.success())
-        }),
-        ("ExecRegex", Test::Output(command, ere)) => facts.path.is_some_and(|path| {
-            let mut found = false;
-            process::run(&on(command.as_bstr(), path), &mut |line| found |= ere.matches(line)).is_ok() && found
-        }),
-        _ => false,
-    }
-}
-
-/// A command about a file: `$(this)` is replaced after the words were split, so a name cannot become words of its own.
-fn on(command: &BStr, path: &Path) -> Command {
-    let name = crate::agent::editfiles::name_of(path);
-    let words = process::split(command);
-    let words = words
-        .iter()
-        .map(|word| BString::from(word.replace("$(this)", &name).replace("${this}", &name)));
-    Command::new(Argv::Direct(words.collect()))
 }
 
 fn process_fits(test: &Test, criterion: &str, columns: &Columns<'_>) -> bool {
