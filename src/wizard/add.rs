@@ -69,10 +69,12 @@ impl Wizard<'_> {
 
     /// The recorded answers always lead to the configuration there is.
     pub(super) fn record(&self, master: &Host) -> Result<(), WizardError> {
+        let mut clients = Site::look(self.paths)?.clients;
+        clients.retain(|client| *client != master.name);
         let answers = Answers {
             action: Action::Master,
             policy_host: Some(master.name.clone()),
-            clients: Site::look(self.paths)?.clients,
+            clients,
         };
         answers
             .store(&self.paths.wizard_answers())

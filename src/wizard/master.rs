@@ -111,10 +111,27 @@ impl Wizard<'_> {
         local::service(self.paths, "start")?;
         roll_out(fleet, &made);
         self.drop_failed(master, fleet)?;
-        answers
+        self.recorded(answers, master, site)
             .store(&self.paths.wizard_answers())
             .map_err(WizardError::io("cannot record the answers"))?;
         Ok(local::agent(self.paths).err())
+    }
+
+    /// CW-19: the clients there were and all that were named, also those that failed: the next replay tries them again.
+    fn recorded(&self, answers: &Answers, master: &Host, site: &Site) -> Answers {
+        let mut clients: Vec<String> = site.clients.clone();
+        for name in &answers.clients {
+            let full = self.client_host(name, master).map_or(name.clone(), |host| host.name);
+            if !clients.contains(&full) {
+                clients.push(full);
+            }
+        }
+        clients.retain(|client| *client != master.name);
+        Answers {
+            action: Action::Master,
+            policy_host: Some(master.name.clone()),
+            clients,
+        }
     }
 
     /// CM-05, CM-06, KY-01 … KY-06.

@@ -37,6 +37,9 @@ impl Wizard<'_> {
         let mut gone = Vec::new();
         for name in names {
             let name = managed_name(&site, name).ok_or_else(|| WizardError::NotClient(name.clone()))?;
+            if name == master.name {
+                return Err(WizardError::MasterItself(name));
+            }
             match Client::new(self.remote, &name).forget(&master) {
                 Ok(()) => gone.push(name),
                 Err(fault) => {

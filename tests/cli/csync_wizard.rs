@@ -435,6 +435,11 @@ fn in_a_replay_clients_that_fail_are_named_and_left_out_and_the_rest_is_done() {
         site.read("m", "var/opt/dsau/cfengine_master/inputs/cfrun.hosts")
             .ends_with("# client2.example.com\nc1.example.com\n")
     );
+    // CW-19: all that were named, so that the next replay tries them again.
+    assert!(
+        site.read("m", "var/opt/dsau/cfengine/tmpdir/csync_wizard_input.txt")
+            .ends_with("CLIENT=c1.example.com\nCLIENT=c2.example.com\nCLIENT=dead.example.com\nCLIENT=nobody\n")
+    );
     assert!(!site.exists("m", "var/opt/dsau/cfengine/ppkeys/root-10.0.0.3.pub"));
     assert!(site.exists("m", "var/opt/dsau/cfengine/ppkeys/root-10.0.0.2.pub"));
 }
@@ -500,8 +505,8 @@ fn what_a_killed_run_left_is_taken_back_by_the_next_one() {
 
 #[test]
 fn an_edited_policy_survives_a_second_run_and_older_backups_move_aside_cw_18() {
-    let site = Site::new(&["m"]);
-    site.menu("\n1\nn\n\n\n9\n");
+    let site = Site::new(&["m", "c1"]);
+    site.menu("\n1\ny\nc1\n\n\n\n9\n");
     let main = site.root("m").join("var/opt/dsau/cfengine_master/inputs/cf.main");
     let mine = fs::read_to_string(&main).unwrap() + "\ntidy:\n /tmp/x pattern=* age=1\n";
     fs::write(&main, &mine).unwrap();
@@ -515,6 +520,11 @@ fn an_edited_policy_survives_a_second_run_and_older_backups_move_aside_cw_18() {
     let (exit, screen) = site.menu("\n1\ny\nn\n\n\n9\n");
     assert_eq!(exit, Exit::Done, "{screen}");
     assert_eq!(fs::read_to_string(&main).unwrap(), mine);
+    // The client of the first run is still managed, and still recorded.
+    let answers = site
+        .root("m")
+        .join("var/opt/dsau/cfengine/tmpdir/csync_wizard_input.txt");
+    assert_eq!(Answers::load(&answers).unwrap().clients, ["c1.example.com"]);
     let backups = site.root("m").join("var/opt/dsau/cfengine/backups");
     assert_eq!(fs::read_to_string(backups.join("cf.main")).unwrap(), mine);
     let old: Vec<String> = fs::read_dir(&backups)
@@ -616,6 +626,28 @@ fn new_keys_are_for_all_systems_or_for_none_cc_09() {
     }
     assert_eq!(site.read("m", &format!("{keys}/root-10.0.0.2.pub")), new[1]);
     assert_eq!(site.read("c2", &format!("{keys}/root-10.0.0.1.pub")), new[0]);
+}
+
+#[test]
+fn a_master_that_is_listed_among_its_clients_is_in_nobodys_way() {
+    let site = Site::new(&["m", "c1"]);
+    site.menu("\n1\ny\nc1\n\n\n\n9\n");
+    let list = site.root("m").join("var/opt/dsau/cfengine_master/inputs/cfrun.hosts");
+    let text = fs::read_to_string(&list).unwrap() + "m.example.com\n";
+    fs::write(&list, &text).unwrap();
+    let (exit, screen) = site.menu("\n4\ny\n\n9\n");
+    assert_eq!(exit, Exit::Done, "{screen}");
+    let (exit, screen) = site.menu("\n3\nm\n\n9\n");
+    assert_eq!(exit, Exit::Policy);
+    assert!(
+        screen.contains("ERROR: m.example.com is the master server itself."),
+        "{screen}"
+    );
+    assert_eq!(fs::read_to_string(&list).unwrap(), text);
+    assert!(
+        site.exists("m", "var/opt/dsau/cfengine/cfservd.pid"),
+        "it was not stopped"
+    );
 }
 
 #[test]
