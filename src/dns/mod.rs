@@ -6,9 +6,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Names of one address that are looked at.
-const MAX_NAMES: usize = 16;
-
 /// The confirmed names of an address, in lower case without a final dot, sorted. Empty when there is none, when nothing
 /// confirms it, or when the time was up: the caller must treat an unknown name as not granted.
 ///
@@ -47,6 +44,9 @@ mod lookup {
     use hickory_resolver::TokioResolver;
     use hickory_resolver::proto::rr::{Name, RData};
 
+    /// Names of one address that are looked at.
+    const MAX_NAMES: usize = 16;
+
     pub fn confirmed(address: IpAddr, timeout: Duration) -> Vec<String> {
         // The resolver lives for one question: changes of /etc/hosts and resolv.conf are seen at once, and no runtime
         // stays behind.
@@ -73,7 +73,7 @@ mod lookup {
             return Vec::new();
         };
         let mut names = Vec::new();
-        for record in reverse.answers().iter().take(super::MAX_NAMES) {
+        for record in reverse.answers().iter().take(MAX_NAMES) {
             let RData::PTR(name) = &record.data else {
                 continue;
             };

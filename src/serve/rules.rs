@@ -70,10 +70,11 @@ impl Pattern {
 
 fn one(part: &[u8], domain: Option<&str>, patterns: &mut Vec<Pattern>) -> Result<(), NoPattern> {
     let text = part.to_str_lossy().to_ascii_lowercase();
+    let wrong = || NoPattern(part.to_str_lossy().into_owned());
     if text == "*" || text == "any" {
         patterns.push(Pattern::Any);
     } else if AddrRange::looks_like(&text) {
-        patterns.push(Pattern::Range(text.parse().map_err(|_| NoPattern(text.clone()))?));
+        patterns.push(Pattern::Range(text.parse().map_err(|_| wrong())?));
     } else if text
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*' | '?'))
@@ -83,7 +84,7 @@ fn one(part: &[u8], domain: Option<&str>, patterns: &mut Vec<Pattern>) -> Result
         }
         patterns.push(Pattern::Name(text));
     } else {
-        return Err(NoPattern(text));
+        return Err(wrong());
     }
     Ok(())
 }

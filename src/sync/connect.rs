@@ -205,7 +205,9 @@ impl Dial {
             TlsError::KeyRefused => {
                 SourceError::Authentication(format!("{server} does not accept the key of this host"))
             }
-            TlsError::Denied => SourceError::Refused(format!("{server} does not accept connections from this address")),
+            TlsError::Denied => SourceError::Refused(format!(
+                "{server} does not accept connections from this address, or no second one"
+            )),
             TlsError::Busy => SourceError::Unreachable(format!(
                 "{server}: Server is currently too busy -- increase MaxConnections or Splaytime?"
             )),
