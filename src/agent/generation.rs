@@ -1,17 +1,18 @@
-//! New policy files come together or not at all: what an update copies into the inputs directory is first written
+//! Files that were copied are put in place together. New policy files come together or not at all: what an update copies into the inputs directory is first written
 //! completely under temporary names, then noted in a journal, then renamed. A run that is killed on the way is completed
 //! by the next one before it reads any policy.
 
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice, ByteVec};
 use serde::{Deserialize, Serialize};
 
-use super::Run;
 use super::copy::Spot;
 use super::job::BytesPath;
 use super::report::Report;
+use super::{Job, Outcome, Run};
 use crate::fsx::{self, Backup, Dir};
 use crate::policy::Phase;
 use crate::state::{Store, key_of};
@@ -33,11 +34,18 @@ struct Pending {
     steps: Vec<Step>,
 }
 
-/// Policy files that are written and wait for the others.
+/// So many files, or so many bytes, are written before they are put in place together.
+const MOST_FILES: usize = 256;
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Files that are written and wait for others: making many durable together costs what one costs.
 #[derive(Debug)]
 pub struct Batch {
-    store: Option<Store>,
-    files: Vec<Waiting>,
+    /// Where the journal of policy files goes. Those are put in place together however many they are.
+    journal: Option<Store>,
+    policy: bool,
+    files: VecDeque<Waiting>,
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -47,67 +55,98 @@ struct Waiting {
     temp: BString,
     name: BString,
     keep: Option<Backup>,
+    said: Vec<String>,
 }
 
 impl Batch {
-    /// A batch, where a copy of the update phase goes into the inputs directory.
-    pub fn for_copy(run: &Run<'_>, to: &Path) -> Option<Batch> {
-        let inputs = run.paths.inputs();
-        (run.phase == Phase::Update && !run.dry && to.starts_with(inputs)).then(|| Batch {
-            store: run.memory.store().cloned(),
-            files: Vec::new(),
-        })
+    /// An empty batch for a copy to that place. What the update phase copies into the inputs directory is policy.
+    pub fn for_copy(run: &Run<'_>, to: &Path) -> Batch {
+        let policy = run.phase == Phase::Update && to.starts_with(run.paths.inputs());
+        Batch {
+            journal: run.memory.store().filter(|_| policy).cloned(),
+            policy,
+            files: VecDeque::new(),
+            bytes: 0,
+        }
     }
 
-    /// Adds a file that is complete under its temporary name.
-    pub fn add(&mut self, temp: BString, spot: &Spot, keep: Option<Backup>) -> io::Result<()> {
-        self.files.push(Waiting {
+    /// Adds a file that is complete under its temporary name, with what is to be said once it is in place.
+    pub fn add(
+        &mut self,
+        temp: BString,
+        size: u64,
+        spot: &Spot,
+        keep: Option<Backup>,
+        said: Vec<String>,
+    ) -> io::Result<()> {
+        self.bytes += size;
+        self.files.push_back(Waiting {
             dir: spot.dir.again()?,
             dir_path: spot.path.parent().unwrap_or(Path::new("/")).to_path_buf(),
             temp,
             name: spot.name.clone(),
             keep,
+            said,
         });
         Ok(())
     }
 
-    /// Puts all of them in place.
-    pub fn commit(mut self, run: &mut Run<'_>) -> io::Result<()> {
+    /// Whether these are policy files, which come together or not at all.
+    pub fn is_policy(&self) -> bool {
+        self.policy
+    }
+
+    /// Whether enough has come together to be put in place.
+    pub fn is_full(&self) -> bool {
+        !self.policy && (self.files.len() >= MOST_FILES || self.bytes >= MOST_BYTES)
+    }
+
+    /// Puts all of them in place. On an error those that are not in place are dropped; the old files stay.
+    pub fn commit(&mut self, run: &mut Run<'_>, job: &Job) -> io::Result<()> {
         if self.files.is_empty() {
             return Ok(());
         }
-        for file in &self.files {
+        fsx::settle(self.files.iter().map(|file| (&file.dir, file.temp.as_bstr())))?;
+        for file in &mut self.files {
             if let Some(keep) = &file.keep
-                && let Some(moved) = fsx::save(&file.dir, file.name.as_bstr(), keep)?.moved
+                && let Some(moved) = fsx::save_unsynced(&file.dir, file.name.as_bstr(), keep)?.moved
             {
-                run.report.inform(format_args!(
-                    "Moved {} to repository location {}",
-                    keep.path.display(),
-                    moved.display()
-                ));
+                let beside = keep.path.with_file_name(keep.name_of(file.name.as_bstr()).as_path());
+                let text = format!("Moved {} to repository location {}", beside.display(), moved.display());
+                file.said.push(text);
             }
         }
-        let pending = Pending {
-            steps: self
-                .files
-                .iter()
-                .map(|file| Step {
-                    dir: key_of(file.dir_path.as_os_str().as_encoded_bytes()),
-                    temp: key_of(&file.temp),
-                    name: key_of(&file.name),
-                })
-                .collect(),
-        };
-        if let Some(store) = &self.store {
-            store.update(FILE, |journal: &mut Pending| *journal = pending)?;
+        if let Some(store) = &self.journal {
+            let steps = self.files.iter().map(Waiting::step).collect();
+            store.update(FILE, |pending: &mut Pending| *pending = Pending { steps })?;
         }
-        for file in std::mem::take(&mut self.files) {
+        let mut dirs = HashMap::new();
+        while let Some(file) = self.files.front() {
             file.dir.rename(file.temp.as_bstr(), &file.dir, file.name.as_bstr())?;
-            file.dir.sync()?;
+            let Some(file) = self.files.pop_front() else { break };
+            for text in file.said {
+                run.report.inform(text);
+            }
+            run.record(job, Outcome::Repaired);
+            dirs.insert(file.dir.self_meta()?.inode(), file.dir);
         }
-        match &self.store {
+        for dir in dirs.values() {
+            dir.sync()?;
+        }
+        self.bytes = 0;
+        match &self.journal {
             Some(store) => store.remove(FILE),
             None => Ok(()),
+        }
+    }
+}
+
+impl Waiting {
+    fn step(&self) -> Step {
+        Step {
+            dir: key_of(self.dir_path.as_os_str().as_encoded_bytes()),
+            temp: key_of(&self.temp),
+            name: key_of(&self.name),
         }
     }
 }

@@ -483,11 +483,8 @@ fn check_access(report: &mut Report<'_>, context: &Context) -> Result<(), Over> 
 fn say_errors(report: &mut Report<'_>, errors: &[PolicyError]) {
     for error in errors {
         let pos = &error.pos;
-        // What is wrong with the syntax comes on the next line: tools look for the original's two words at the end.
-        let (message, detail) = match error.message.strip_prefix("syntax error: ") {
-            Some(detail) => ("syntax error", detail),
-            None => (error.message.as_str(), ""),
-        };
+        // Details come on the next line: tools look for the original's words at the end of the first.
+        let (message, detail) = error.message.split_once(": ").unwrap_or((&error.message, ""));
         let line = format!("cf:{}:{}:{}: {message}", report.prefix(), pos.file, pos.line);
         report.complain(&line);
         point_at(report, error, detail);

@@ -70,6 +70,13 @@ pub fn canonical(path: &Path, rep_char: u8) -> BString {
 /// Keeps a second name of (or, where there are no hard links, a copy of) an object. The object itself stays: the caller
 /// renames the new one over it.
 pub fn save(dir: &Dir, name: &BStr, keep: &Backup) -> io::Result<Saved> {
+    let saved = save_unsynced(dir, name, keep)?;
+    dir.sync()?;
+    Ok(saved)
+}
+
+/// As [`save`]; the caller syncs the directory, once for many files.
+pub fn save_unsynced(dir: &Dir, name: &BStr, keep: &Backup) -> io::Result<Saved> {
     let saved = keep.name_of(name);
     let beside = keep.path.with_file_name(std::ffi::OsStr::from_bytes(&saved));
     let Some((repository, rep_char)) = &keep.repository else {
@@ -80,6 +87,7 @@ pub fn save(dir: &Dir, name: &BStr, keep: &Backup) -> io::Result<Saved> {
     let target = repository.join(std::ffi::OsStr::from_bytes(&place));
     let (target_place, _) = Place::with_parents(&target, 0o700)?;
     second_name(dir, name, &target_place.dir, target_place.name())?;
+    target_place.dir.sync()?;
     Ok(Saved {
         beside,
         moved: Some(target),
@@ -94,8 +102,7 @@ fn second_name(from: &Dir, name: &BStr, to: &Dir, second: &BStr) -> io::Result<(
             let result = to.rename(temp.as_ref(), to, second);
             // Renaming one name of a file over another name of it does nothing, and leaves both.
             let _ = to.unlink(temp.as_ref());
-            result?;
-            to.sync()
+            result
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
         Err(_) => copy(from, name, to, second),

@@ -25,12 +25,12 @@ mod tree;
 mod wild;
 
 pub use crate::sys::at::{Dir, Meta, Node, Object};
-pub use backup::{Backup, Saved, canonical, save};
+pub use backup::{Backup, Saved, canonical, save, save_unsynced};
 pub use link::{place_hard_link, place_symlink};
 pub use local::Local;
 pub use place::Place;
 pub use remove::remove_tree;
-pub use replace::{Fresh, Wanted, write_whole};
+pub use replace::{Fresh, Wanted, settle, write_whole};
 pub use scan::{DigestOf, digest_of, scan, scan_in};
 pub use stray::{is_temporary, sweep};
 pub use tree::{Deliver, Entry, Kind, Select, Source, SourceError};

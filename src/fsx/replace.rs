@@ -87,6 +87,7 @@ impl<'a> Fresh<'a> {
     /// On an error the old file is as it was. Gives where the old file was kept.
     pub fn commit(mut self, name: &BStr, wanted: &Wanted, keep: Option<&Backup>) -> io::Result<Option<backup::Saved>> {
         let old = self.finish(name, wanted)?;
+        self.file.sync_all()?;
         let saved = match (old, keep) {
             (Some(_), Some(keep)) => Some(backup::save(self.dir, name, keep)?),
             _ => None,
@@ -97,11 +98,10 @@ impl<'a> Fresh<'a> {
         Ok(saved)
     }
 
-    /// Checks and finishes what was written but leaves it under its temporary name, which is given: the caller renames
-    /// several together. It is the caller's to remove from now on.
+    /// Checks and finishes what was written but leaves it under its temporary name, which is given: the caller makes
+    /// several durable together ([`settle`]) and renames them. It is the caller's to remove from now on.
     pub fn stage(mut self, name: &BStr, wanted: &Wanted) -> io::Result<BString> {
         self.finish(name, wanted)?;
-        self.dir.sync()?;
         self.live = false;
         Ok(std::mem::take(&mut self.temp))
     }
@@ -124,7 +124,6 @@ impl<'a> Fresh<'a> {
         if let Some((atime, mtime)) = wanted.times {
             at::file_times(&self.file, atime, mtime)?;
         }
-        self.file.sync_all()?;
         Ok(old)
     }
 
@@ -178,6 +177,25 @@ impl Drop for Fresh<'_> {
             let _ = self.dir.unlink(self.temp.as_bstr());
         }
     }
+}
+
+/// Makes files that were staged durable: one by one where they are few, otherwise whole file systems at once, which costs
+/// the same for a thousand files as for one.
+pub fn settle<'f>(files: impl IntoIterator<Item = (&'f Dir, &'f BStr)>) -> io::Result<()> {
+    const FEW: usize = 3;
+    let files: Vec<(&Dir, &BStr)> = files.into_iter().collect();
+    if files.len() <= FEW {
+        return files.iter().try_for_each(|(dir, name)| dir.read(name)?.sync_all());
+    }
+    let mut devices = Vec::new();
+    for (dir, _) in files {
+        let device = dir.self_meta()?.inode().0;
+        if !devices.contains(&device) {
+            dir.sync_file_system()?;
+            devices.push(device);
+        }
+    }
+    Ok(())
 }
 
 /// Replaces or makes a file with the given content.

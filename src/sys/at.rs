@@ -350,6 +350,13 @@ impl Dir {
     }
 }
 
+impl Dir {
+    /// Writes everything the file system of this directory still holds in memory to its disk.
+    pub fn sync_file_system(&self) -> io::Result<()> {
+        Ok(unistd::syncfs(&self.0)?)
+    }
+}
+
 /// What [`Dir::mknod`] makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {

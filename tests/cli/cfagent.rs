@@ -595,6 +595,65 @@ fn policy_files_that_others_may_write_are_refused_where_the_policy_or_the_comman
 }
 
 #[test]
+fn killed_while_the_policy_is_updated_all_of_its_files_are_of_one_version() {
+    let lab = Lab::new();
+    let update = format!(
+        "control:\n actionsequence = ( copy )\ncopy:\n {}/master dest={} r=inf type=checksum backup=false\n",
+        lab.w().display(),
+        lab.inputs().display()
+    );
+    fs::write(lab.inputs().join("update.conf"), &update).unwrap();
+    lab.policy("cfagent.conf", "control:\n actionsequence = ( files )\n");
+    let files = 40;
+    let mut seen = std::collections::BTreeSet::new();
+    // How long a run takes that nobody kills; the others are killed at parts of that.
+    let mut whole = None;
+    for version in 0..=14u32 {
+        for number in 0..files {
+            lab.file(
+                &format!("master/part{number}.cf"),
+                &format!("control:\n v = ( {version} )\n"),
+                0o644,
+            );
+        }
+        let mut child = lab
+            .command(&["-KB"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = std::time::Instant::now();
+        match whole {
+            Some(whole) => {
+                std::thread::sleep(whole * version / 12);
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            None => {
+                assert!(child.wait().unwrap().success());
+                whole = Some(began.elapsed());
+            }
+        }
+        // The master is away: what the next run finds is what the killed one left, completed.
+        fs::rename(lab.w().join("master"), lab.w().join("away")).unwrap();
+        assert_eq!(lab.run(&["-KB"]).status, 0);
+        fs::rename(lab.w().join("away"), lab.w().join("master")).unwrap();
+        let part = |number: u32| fs::read_to_string(lab.inputs().join(format!("part{number}.cf"))).ok();
+        let versions: std::collections::BTreeSet<Option<String>> = (0..files).map(part).collect();
+        assert_eq!(versions.len(), 1, "after version {version}: {versions:?}");
+        seen.extend(versions);
+    }
+    assert!(seen.len() > 1, "every run was killed before it put anything in place");
+    let leftover = |name: &std::ffi::OsStr| name.as_bytes().starts_with(b".dsau-new.");
+    assert_eq!(lab.run(&["-KB"]).status, 0);
+    assert!(
+        !fs::read_dir(lab.inputs())
+            .unwrap()
+            .any(|entry| leftover(&entry.unwrap().file_name()))
+    );
+}
+
+#[test]
 fn a_policy_may_begin_with_the_agent_as_its_interpreter() {
     let lab = Lab::new();
     lab.policy(

@@ -163,7 +163,7 @@ pub(super) fn fetch(
         }
         let entries: Vec<_> = fetches.iter().map(|fetch| &items[fetch.item].entry).collect();
         let mut at = 0;
-        source.fetch(path, &entries, &mut |_, content| {
+        let fetched = source.fetch(path, &entries, &mut |_, content| {
             // They come in the order they were asked for.
             let Some(fetch) = fetches.get(at) else {
                 return Err(io::Error::new(
@@ -172,13 +172,22 @@ pub(super) fn fetch(
                 ));
             };
             at += 1;
-            deliver(run, copy, &items[fetch.item], fetch.update, content, batch.as_mut());
-            Ok(())
-        })?;
+            deliver(run, copy, &items[fetch.item], fetch.update, content, &mut batch);
+            if batch.is_full() {
+                batch.commit(run, copy.job)
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(error) = fetched {
+            // What came whole before the stream broke is kept, but half a policy is not.
+            if !batch.is_policy() {
+                batch.commit(run, copy.job)?;
+            }
+            return Err(error);
+        }
     }
-    if let Some(batch) = batch {
-        batch.commit(run)?;
-    }
+    batch.commit(run, copy.job)?;
     for fetch in wanted {
         if let Some(first) = fetch.link_to
             && let Err(error) = second_name(run, copy, &items[fetch.item], &items[first])
@@ -199,7 +208,7 @@ fn deliver(
     item: &Item,
     update: bool,
     content: Result<&mut dyn Read, SourceError>,
-    batch: Option<&mut generation::Batch>,
+    batch: &mut generation::Batch,
 ) {
     let source = copy.source_path(item);
     let result = match content {
@@ -212,8 +221,7 @@ fn deliver(
         Err(error) => Err(io::Error::other(error.to_string())),
     };
     match result {
-        Ok(true) => run.record(copy.job, Outcome::Repaired),
-        Ok(false) => {}
+        Ok(()) => {}
         Err(error) => {
             let (source, to) = (source.display(), copy.target_path(item.rel.as_bstr()));
             let host = &copy.host;
@@ -226,22 +234,21 @@ fn deliver(
     }
 }
 
-/// Writes one file; gives whether anything was changed.
+/// Writes one file; it is put in place with its batch.
 fn write(
     run: &mut Run<'_>,
     copy: &Copy<'_>,
     item: &Item,
     update: bool,
     reader: &mut dyn Read,
-    batch: Option<&mut generation::Batch>,
-) -> io::Result<bool> {
+    batch: &mut generation::Batch,
+) -> io::Result<()> {
     let spot = copy.spot(item.rel.as_bstr())?;
     let shown = copy.target_path(item.rel.as_bstr());
     if copy.dry {
-        show_diff(run, item, spot.as_ref(), &shown, reader)?;
-        return Ok(false);
+        return show_diff(run, item, spot.as_ref(), &shown, reader);
     }
-    let Some(spot) = spot else { return Ok(false) };
+    let Some(spot) = spot else { return Ok(()) };
     let name = spot.name.as_bstr();
     run.sweep(&spot.dir);
     let old = spot.dir.look(name)?;
@@ -275,36 +282,20 @@ fn write(
         .manner
         .backup(&shown)
         .filter(|_| old.is_some_and(|old| !old.is_dir()));
-    match batch {
-        Some(batch) => batch.add(fresh.stage(name, &wanted)?, &spot, keep)?,
-        None => {
-            let saved = fresh.commit(name, &wanted, keep.as_ref())?;
-            if let Some((beside, moved)) = saved.and_then(|saved| Some((saved.beside, saved.moved?))) {
-                run.report.inform(format_args!(
-                    "Moved {} to repository location {}",
-                    beside.display(),
-                    moved.display()
-                ));
-            }
-        }
-    }
     let source = copy.source_path(item);
+    let mut said = Vec::new();
     if update {
         let (shown, source, host) = (shown.display(), source.display(), &copy.host);
-        run.report
-            .inform(format_args!("Updated image {shown} from master {source} on {host}"));
+        said.push(format!("Updated image {shown} from master {source} on {host}"));
     } else {
-        run.report
-            .inform(format_args!("Copying from {}:{}", copy.host, source.display()));
+        said.push(format!("Copying from {}:{}", copy.host, source.display()));
     }
     // The original writes with mode 600 and repairs it afterwards; the words are kept, the file never had that mode.
     if mode != 0o600 {
-        run.report.inform(format_args!(
-            "Object {} had permission 600, changed it to {mode:o}",
-            shown.display()
-        ));
+        let text = format!("Object {} had permission 600, changed it to {mode:o}", shown.display());
+        said.push(text);
     }
-    Ok(true)
+    batch.add(fresh.stage(name, &wanted)?, item.entry.size, &spot, keep, said)
 }
 
 fn show_diff(
