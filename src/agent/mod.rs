@@ -8,6 +8,7 @@
 //! | `job` | one promise with its attributes: [`Job`] |
 //! | `options` | what the command line asks: [`RunOptions`] |
 //! | `report` | everything that is said: [`Report`], [`Sink`] |
+//! | `say` | what is said about a policy and a run as a whole |
 //! | `sources` | where copies come from: [`Sources`] |
 //! | `servers` | connections to servers, kept for the run: [`Servers`] |
 //! | `memory` | when promises were last looked after |
@@ -50,6 +51,7 @@ pub mod report;
 mod required;
 mod resolve;
 mod run;
+mod say;
 mod servers;
 mod shellcommands;
 pub mod sources;

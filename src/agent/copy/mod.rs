@@ -5,10 +5,12 @@
 //! |---|---|
 //! | `manner` | how a rule wants it: [`Manner`], and when a file counts as changed |
 //! | `tree` | from a manifest to what has to be done, and doing it |
+//! | `other` | links, pipes and devices |
 //! | `write` | putting one file in place |
 //! | `purge` | what is in the destination but not in the source |
 
 mod manner;
+mod other;
 mod purge;
 mod tree;
 mod write;

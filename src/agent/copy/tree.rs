@@ -8,13 +8,11 @@ use std::path::{Path, PathBuf};
 use bstr::{BStr, BString, ByteSlice};
 
 use super::manner::{LinkType, Manner};
-use super::{failover, purge, write};
+use super::{failover, other, purge, write};
 use crate::agent::job::BytesPath;
-use crate::agent::links::relative;
 use crate::agent::perms::Manner as PermManner;
-use crate::agent::report::Level;
 use crate::agent::{Job, Outcome, Run};
-use crate::fsx::{self, Dir, Entry, Kind, Node, Place, Source, SourceError, any_matches};
+use crate::fsx::{Dir, Entry, Kind, Node, Place, Source, SourceError, any_matches};
 
 /// Links that lead to links are followed this far.
 const MOST_LINKS: usize = 16;
@@ -329,7 +327,7 @@ fn name_of(copy: &Copy<'_>, item: &Item) -> BString {
 }
 
 /// A path without `.` and `x/..`, looked at as text: the source may be another machine.
-fn lexical(path: &Path) -> PathBuf {
+pub(super) fn lexical(path: &Path) -> PathBuf {
     use std::path::Component;
     let mut out = PathBuf::new();
     for part in path.components() {
@@ -375,11 +373,11 @@ fn plan(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item]) -> Vec<write::Fetch>
                     _ => write::decide(run, copy, items, number).map(|fetch| wanted.extend(fetch)),
                 }
             }
-            Kind::Link => link(run, copy, item),
-            Kind::Fifo => special(run, copy, item, Node::Fifo),
+            Kind::Link => other::link(run, copy, item),
+            Kind::Fifo => other::special(run, copy, item, Node::Fifo),
             Kind::Socket => Ok(()),
-            Kind::Char(device) => special(run, copy, item, Node::Char(device)),
-            Kind::Block(device) => special(run, copy, item, Node::Block(device)),
+            Kind::Char(device) => other::special(run, copy, item, Node::Char(device)),
+            Kind::Block(device) => other::special(run, copy, item, Node::Block(device)),
         };
         if let Err(error) = result {
             let shown = copy.target_path(item.rel.as_bstr());
@@ -422,111 +420,4 @@ fn directory(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item) -> io::Result<bool
             Ok(true)
         }
     }
-}
-
-/// A symbolic link of the source.
-fn link(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item) -> io::Result<()> {
-    let source = copy.source_path(item);
-    let target = &item.entry.target;
-    let wanted: BString = match copy.manner.link_type {
-        LinkType::Absolute => {
-            let whole = lexical(&source.parent().unwrap_or(Path::new("/")).join(target.as_path()));
-            whole.as_os_str().as_bytes().into()
-        }
-        LinkType::Relative => relative(&source, target.as_path()),
-        // A bare name is written with `./` before it (observed).
-        _ if !target.starts_with(b"/") && !target.starts_with(b".") => [b"./", target.as_slice()].concat().into(),
-        _ => target.clone(),
-    };
-    make_link(run, copy, item, wanted.as_bstr())
-}
-
-/// Puts a symbolic link in place.
-pub(super) fn make_link(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, target: &BStr) -> io::Result<()> {
-    let shown = copy.target_path(item.rel.as_bstr());
-    let spot = copy.spot(item.rel.as_bstr())?;
-    let old = match &spot {
-        Some(spot) => spot.dir.look(spot.name.as_bstr())?,
-        None => None,
-    };
-    if let (Some(spot), Some(old)) = (&spot, &old) {
-        if old.is_link() && spot.dir.read_link(spot.name.as_bstr())? == target {
-            run.record(copy.job, Outcome::Kept);
-            return Ok(());
-        }
-        if !old.is_link() && copy.manner.typecheck {
-            mismatch(run, copy, item, &shown);
-            return Ok(());
-        }
-    }
-    if copy.dry {
-        run.report.bare(
-            Level::Silent,
-            format!("Need to link {} -> {target}", shown.display()).as_bytes(),
-        );
-        return Ok(());
-    }
-    let Some(spot) = spot else { return Ok(()) };
-    run.sweep(&spot.dir);
-    if old.is_some_and(|old| !old.is_link()) {
-        write::set_aside(run, copy, &spot, true)?;
-    }
-    run.report
-        .inform(format_args!("Linking files {} -> {target}", shown.display()));
-    fsx::place_symlink(&spot.dir, spot.name.as_bstr(), target)?;
-    let wish = copy.manner.wish_for(&item.entry);
-    let meta = spot.dir.meta(spot.name.as_bstr())?;
-    let (uid, gid) = (wish.uid_for(meta.uid()), wish.gid_for(meta.gid()));
-    if uid.is_some() || gid.is_some() {
-        spot.dir.object(spot.name.as_bstr())?.chown(uid, gid)?;
-    }
-    run.record(copy.job, Outcome::Repaired);
-    Ok(())
-}
-
-/// A pipe or device of the source.
-fn special(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, node: Node) -> io::Result<()> {
-    let shown = copy.target_path(item.rel.as_bstr());
-    let Some(spot) = copy.spot(item.rel.as_bstr())? else {
-        return Ok(());
-    };
-    let name = spot.name.as_bstr();
-    let wish = copy.manner.wish_for(&item.entry);
-    if let Some(meta) = spot.dir.look(name)? {
-        let same = match node {
-            Node::Fifo => meta.is_fifo(),
-            Node::Socket => meta.is_socket(),
-            Node::Char(device) => meta.is_char() && meta.rdev() == device,
-            Node::Block(device) => meta.is_block() && meta.rdev() == device,
-        };
-        if same {
-            if !copy.dry || run.dry {
-                run.check_object(&spot.dir, name, &spot.path, &meta, &wish, PermManner::Fix("Object"))?;
-            }
-            run.record(copy.job, Outcome::Kept);
-            return Ok(());
-        }
-        if copy.manner.typecheck {
-            mismatch(run, copy, item, &shown);
-            return Ok(());
-        }
-        if !copy.dry {
-            write::set_aside(run, copy, &spot, false)?;
-        }
-    }
-    let source = copy.source_path(item);
-    if copy.dry {
-        write::say_need(
-            run,
-            &format!("Need this: {} wasn't at destination (copying)", shown.display()),
-        );
-        return Ok(());
-    }
-    run.report
-        .inform(format_args!("Copying from {}:{}", copy.host, source.display()));
-    spot.dir.mknod(name, node, wish.mode_for(item.entry.mode, false))?;
-    let meta = spot.dir.meta(name)?;
-    run.check_object(&spot.dir, name, &spot.path, &meta, &wish, PermManner::Fix("Object"))?;
-    run.record(copy.job, Outcome::Repaired);
-    Ok(())
 }

@@ -53,7 +53,7 @@ pub(super) fn decide(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], number:
     let shown = copy.target_path(item.rel.as_bstr());
     if any_matches(&copy.manner.symlink, name.as_bstr()) {
         let target = BString::from(source.as_os_str().as_encoded_bytes());
-        super::tree::make_link(run, copy, item, target.as_bstr())?;
+        super::other::make_link(run, copy, item, target.as_bstr())?;
         return Ok(None);
     }
     if let Some(why) = copy.manner.unfit(item.entry.size) {
