@@ -33,7 +33,7 @@ lint:
 	mandoc -T lint -W warning man/*.[1-9]
 
 test: lint
-	$(CARGO) test --locked --all-targets
+	$(CARGO) test --locked --lib --test '*'
 
 lab-root: debug
 	@rm -rf $(LABROOT)
@@ -51,7 +51,7 @@ demo:
 	@tests/lab/demo
 
 bench:
-	benches/run
+	benches/sync
 
 $(TARGET)/%/dsau $(TARGET)/%/cfservd:
 	@[ -e $@ ] || { echo "make: $@ is not there: run 'make $*' first" >&2; exit 1; }
