@@ -158,7 +158,7 @@ fn fits(run: &Run<'_>, job: &Job, meta: &Meta) -> Result<bool, String> {
         Some(sign @ (b'<' | b'>')) => (Some(*sign), &text[1..]),
         _ => (None, text.as_slice()),
     };
-    let limit = super::job::size(number).ok_or_else(|| format!("size cannot be {text}"))?;
+    let limit = super::job::size(number, 1).ok_or_else(|| format!("size cannot be {text}"))?;
     Ok(match sign {
         Some(b'<') => meta.size() < limit,
         Some(_) => meta.size() > limit,

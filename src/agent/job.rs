@@ -124,16 +124,26 @@ fn number(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text).ok()?.trim().parse().ok()
 }
 
-/// A size with its unit: bytes with `b` or nothing, `k`, `m`, `g`.
-pub fn size(text: &[u8]) -> Option<u64> {
+/// A size in bytes. The first letter of a unit counts, `b`, `k`, `m` or `g` (`10mbytes` is `10m`); a number without one is
+/// in units of `usual` bytes.
+pub fn size(text: &[u8], usual: u64) -> Option<u64> {
     let text = text.trim();
-    let (digits, factor) = match text.last()?.to_ascii_lowercase() {
-        b'b' => (&text[..text.len() - 1], 1),
-        b'k' => (&text[..text.len() - 1], 1 << 10),
-        b'm' => (&text[..text.len() - 1], 1 << 20),
-        b'g' => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1),
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let factor = match unit.first().map(u8::to_ascii_lowercase) {
+        None => usual,
+        Some(b'b') => 1,
+        Some(b'k') => 1 << 10,
+        Some(b'm') => 1 << 20,
+        Some(b'g') => 1 << 30,
+        Some(_) => return None,
     };
+    if !unit.iter().all(u8::is_ascii_alphabetic) {
+        return None;
+    }
     let value: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     value.checked_mul(factor)
 }
@@ -149,10 +159,14 @@ mod tests {
             ("2k", Some(2048)),
             ("1M", Some(1 << 20)),
             ("7b", Some(7)),
+            ("10mbytes", Some(10 << 20)),
+            ("4 m", None),
+            ("4m!", None),
             ("x", None),
             ("", None),
         ] {
-            assert_eq!(size(text.as_bytes()), wanted, "{text}");
+            assert_eq!(size(text.as_bytes(), 1), wanted, "{text}");
         }
+        assert_eq!(size(b"3", 1024), Some(3072));
     }
 }

@@ -42,10 +42,7 @@ fn room(text: &[u8]) -> Option<Room> {
         let percent: u64 = digits.to_str().ok()?.trim().parse().ok()?;
         return (percent <= 100).then_some(Room::Percent(percent));
     }
-    match text.last()? {
-        b'b' | b'k' | b'm' | b'g' => super::job::size(&text).map(Room::Bytes),
-        _ => super::job::size(&text)?.checked_mul(1024).map(Room::Bytes),
-    }
+    super::job::size(&text, 1024).map(Room::Bytes)
 }
 
 fn work(run: &mut Run<'_>, job: &Job) {

@@ -169,9 +169,9 @@ fn attribute(section: Section, attr: &Attr, value: &BStr) -> Result<(), String> 
         "action" => action(section, value, &lower),
         "size" => check(size(&lower), format!("size value {value} is no size")),
         "freespace" => check(
-            lower.split_last().is_some_and(|(last, head)| {
-                number(&lower).is_some() || (b"bkmg%".contains(last) && number(head).is_some())
-            }),
+            lower
+                .strip_suffix(b"%")
+                .map_or_else(|| size(&lower), |percent| number(percent).is_some()),
             format!("freespace={value} is no size (N, or N with b, k, m or %)"),
         ),
         "matches" => check(

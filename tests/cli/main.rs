@@ -23,6 +23,7 @@ mod csync_wizard;
 mod desk;
 mod dsau;
 mod editfiles;
+mod examples;
 mod parse_only;
 mod shellcommands;
 mod standin;

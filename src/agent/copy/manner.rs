@@ -232,7 +232,7 @@ impl Manner {
 
 fn size(text: &[u8]) -> Result<Size, BadAttr> {
     let bad = || BadAttr(format!("Illegal size {}", text.as_bstr()));
-    let number = |text: &[u8]| job::size(text).ok_or_else(bad);
+    let number = |text: &[u8]| job::size(text, 1).ok_or_else(bad);
     match text.first() {
         Some(b'<') => Ok(Size::Below(number(&text[1..])?)),
         Some(b'>') => Ok(Size::Above(number(&text[1..])?)),

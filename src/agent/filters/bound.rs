@@ -12,7 +12,7 @@ pub fn read(name: &str, value: &BStr, now: &jiff::Zoned) -> Result<i128, String>
         return Ok(i128::MAX);
     }
     if name == "Size" {
-        return crate::agent::job::size(text.as_bytes())
+        return crate::agent::job::size(text.as_bytes(), 1)
             .map(i128::from)
             .ok_or_else(|| format!("{text} is no size"));
     }

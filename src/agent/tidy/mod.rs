@@ -173,10 +173,7 @@ fn plan(run: &Run<'_>, job: &Job) -> Result<Plan, String> {
 /// A size: kilobytes unless it says `b` or `m`; a `>` before it changes nothing.
 fn size(word: &[u8]) -> Option<u64> {
     let word = word.strip_prefix(b">").unwrap_or(word);
-    match word.last()? {
-        b'b' | b'k' | b'm' | b'g' => crate::agent::job::size(word),
-        _ => crate::agent::job::size(word)?.checked_mul(1024),
-    }
+    crate::agent::job::size(word, 1024)
 }
 
 /// Square brackets mean nothing in tidy patterns (22.2).
