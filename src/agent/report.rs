@@ -40,6 +40,8 @@ pub struct Levels {
     pub no_warnings: bool,
     /// `Syslog = ( on )`; only root, never in a dry run.
     pub syslog: bool,
+    /// Standard error is a terminal: errors in a policy are shown with their line and a caret.
+    pub excerpts: bool,
 }
 
 /// What came of a promise, for the final figures.

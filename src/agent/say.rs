@@ -6,41 +6,44 @@ use super::Run;
 use super::report::{Level, Report};
 use crate::policy::{self, Context, PolicyError};
 
+/// Each error as the original words it, so that tools that look for that find it; then where exactly and what is meant,
+/// on lines of their own.
 pub(super) fn say_errors(report: &mut Report<'_>, errors: &[PolicyError]) {
     for error in errors {
-        let pos = &error.pos;
-        // Details come on the next line: tools look for the original's words at the end of the first.
-        let (message, detail) = error.message.split_once(": ").unwrap_or((&error.message, ""));
-        let line = format!("cf:{}:{}:{}: {message}", report.prefix(), pos.file, pos.line);
+        let (pos, (words, detail)) = (&error.pos, error.wording());
+        let line = format!("cf:{}:{}:{}: {words}", report.prefix(), pos.file, pos.line);
         report.complain(&line);
+        if let Some(line) = error.aside() {
+            report.complain(&line);
+        }
         point_at(report, error, detail);
     }
 }
 
-/// Where exactly, with the line and a caret below the place.
-fn point_at(report: &mut Report<'_>, error: &PolicyError, detail: &str) {
-    let colon = if detail.is_empty() { "" } else { ": " };
-    report.complain(&format!("  --> {}{colon}{detail}", error.pos));
-    let rendered = policy::format_error(error, true);
-    for line in rendered.lines().skip(1) {
-        report.complain(line);
+pub(super) fn say_warnings(report: &mut Report<'_>, warnings: &[PolicyError]) {
+    for warning in warnings {
+        let (pos, (words, detail)) = (&warning.pos, warning.wording());
+        if words.starts_with("Could not open ") {
+            // Not about the policy but about the machine: the original's two lines, whatever the levels are.
+            report.error(words);
+            report.error(detail.unwrap_or_default());
+            point_at(report, warning, None);
+        } else if !report.levels.no_warnings {
+            let message = &warning.message;
+            let line = format!("{}:{}:{}: Warning: {message}", report.prefix(), pos.file, pos.line);
+            report.complain(&line);
+            point_at(report, warning, None);
+        }
     }
 }
 
-pub(super) fn say_warnings(report: &mut Report<'_>, warnings: &[PolicyError]) {
-    if report.levels.no_warnings {
-        return;
-    }
-    for warning in warnings {
-        let pos = &warning.pos;
-        let line = format!(
-            "{}:{}:{}: Warning: {}",
-            report.prefix(),
-            pos.file,
-            pos.line,
-            warning.message
-        );
-        report.complain(&line);
+/// Where exactly, on a terminal with the line and a caret below the place, and the hint.
+fn point_at(report: &mut Report<'_>, error: &PolicyError, detail: Option<&str>) {
+    let detail = detail.map_or(String::new(), |text| format!(": {text}"));
+    report.complain(&format!("  --> {}{detail}", error.pos));
+    let rendered = policy::format_error(error, report.levels.excerpts);
+    for line in rendered.lines().skip(1) {
+        report.complain(line);
     }
 }
 
@@ -72,4 +75,44 @@ pub(super) fn say_outcome(run: &mut Run<'_>) {
         percent(tally.failed)
     );
     run.report.verbose(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::report::Levels;
+    use crate::agent::report::testing::Lines;
+    use crate::policy::Pos;
+
+    #[test]
+    fn an_error_is_one_line_in_the_originals_words_then_its_place_and_on_a_terminal_its_line() {
+        let error = PolicyError {
+            pos: Pos {
+                file: "/i/cf.main".into(),
+                line: 4,
+                col: 9,
+            },
+            message: "Illegal switch value: preview=y (true/false or on/off)".into(),
+            hint: Some("write on".into()),
+            excerpt: Some("  \"/x\"  preview=y".into()),
+        };
+        let first = [
+            "! cf:p:/i/cf.main:4: Illegal switch value",
+            "! Switch preview=(true/false)|(on/off)",
+            "!   --> /i/cf.main:4:9: preview=y (true/false or on/off)",
+        ];
+        let excerpt = ["!  4 |   \"/x\"  preview=y", "!    |         ^"];
+        for excerpts in [false, true] {
+            let levels = Levels {
+                excerpts,
+                ..Levels::default()
+            };
+            let mut lines = Lines::default();
+            say_errors(&mut Report::new(&mut lines, "p", levels), std::slice::from_ref(&error));
+            let mut wanted = first.to_vec();
+            wanted.extend(excerpt.iter().filter(|_| excerpts));
+            wanted.push("!   hint: write on");
+            assert_eq!(lines.0, wanted);
+        }
+    }
 }

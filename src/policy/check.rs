@@ -69,6 +69,18 @@ pub(super) fn rule(rule: &Rule, context: &Context, report: &mut dyn FnMut(Pos, S
     }
 }
 
+/// What is odd about a mode, though it means something: letters that do not say whose change nothing.
+pub(super) fn odd_mode(rule: &Rule, context: &Context) -> Option<Pos> {
+    let attr = rule.attrs.get("mode").filter(|_| rule.section != Section::MiscMounts)?;
+    let value = known(context, attr.value.as_ref())?;
+    let whose = |part: &[u8]| part.first().is_none_or(|byte| b"ugoa".contains(byte));
+    let letters = |part: &[u8]| part.last().is_some_and(|byte| b"rwxst".contains(byte));
+    let odd = value
+        .split(|byte| *byte == b',')
+        .any(|part| letters(part) && !whose(part));
+    odd.then(|| attr.pos.clone())
+}
+
 /// The answer of a method to its caller is no alert.
 fn returns(rule: &Rule) -> bool {
     matches!(rule.body, Body::Call(_))

@@ -141,6 +141,12 @@ impl<'a> Evaluation<'a> {
         if self.errors.len() > before {
             return;
         }
+        if let Some(pos) = check::odd_mode(&rule, &self.program.context) {
+            self.warn(pos.clone(), "Symbolic and numeric form for modes mixed");
+            let hint = "letters that do not say whose change nothing; 'a+x' is for everybody";
+            let warning = check::error(self.source, pos, "mode string is incomplete".into(), Some(hint));
+            self.program.warnings.push(warning);
+        }
         if check::iterates(rule.section) && self.program.context.splits_itself(rule.promiser.as_ref()) {
             let separator = char::from(self.program.context.split());
             let text = format!("the text holds the list separator '{separator}' and is taken apart there");

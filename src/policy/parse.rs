@@ -8,7 +8,7 @@ use bstr::{BString, ByteSlice};
 use super::ast::Stmt;
 use super::attr::{self, Found};
 use super::lexer::{Cursor, Predicate, Quoted};
-use super::source::{Source, did_you_mean};
+use super::source::{NO_SECTION, Source, did_you_mean};
 use super::{Attr, Attrs, Body, ClassExpr, PolicyError, Pos, Rule, Section};
 
 /// Class predicates seen so far, shared by all files of a program.
@@ -149,7 +149,7 @@ impl<'a> Parser<'a> {
             None => {
                 self.flush();
                 let hint = did_you_mean(word, Section::keywords());
-                let text = format!("syntax error: there is no section '{}:'", word.as_bstr());
+                let text = format!("syntax error: {NO_SECTION} '{}:'", word.as_bstr());
                 self.error(pos, text, hint);
                 self.cursor.at += word.len() + 1;
                 self.skipping = true;

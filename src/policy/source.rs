@@ -62,6 +62,9 @@ pub fn format_error(error: &PolicyError, excerpt: bool) -> String {
     text
 }
 
+/// How the detail of an error about an unknown section begins.
+pub(super) const NO_SECTION: &str = "there is no section";
+
 /// One policy file while it is read: its bytes and where its lines begin.
 pub(super) struct Source {
     /// The name shown in messages.
@@ -163,6 +166,18 @@ impl PolicyError {
         match self.message.split_once(": ") {
             Some((words, detail)) => (words, Some(detail)),
             None => (&self.message, None),
+        }
+    }
+
+    /// What the original prints besides the message, on a line of its own; tools that look for it find it.
+    pub fn aside(&self) -> Option<String> {
+        match self.wording() {
+            ("Illegal switch value", Some(detail)) => {
+                let name = detail.split('=').next().unwrap_or(detail);
+                Some(format!("Switch {name}=(true/false)|(on/off)"))
+            }
+            ("syntax error", Some(detail)) if detail.starts_with(NO_SECTION) => Some("Stray character (:)".into()),
+            _ => None,
         }
     }
 

@@ -126,7 +126,9 @@ fn read(env: &mut Env, path: &BString, limit: &BString, what: &str) -> Result<Op
             Ok(Some(text.into()))
         }
         Err(error) => {
-            env.warnings.push(format!("Could not open {what}({path}): {error}"));
+            let why = error.to_string();
+            let why = why.split(" (os error").next().unwrap_or_default();
+            env.warnings.push(format!("Could not open {what}({path}): fopen: {why}"));
             Ok(None)
         }
     }

@@ -54,10 +54,22 @@ fn every_error_is_told_with_file_and_line_and_a_caret() {
         "there is no section 'shelcommands:'".to_string(),
         "did you mean 'shellcommands'?".to_string(),
         format!("{}:6: Must specify an age for tidy actions", file.display()),
-        " 2 |   /a mode=u*x\n   |      ^".to_string(),
     ] {
         assert!(stderr.contains(&part), "{part} in\n{stderr}");
     }
+    // The line itself and a caret are for people: on a terminal only.
+    let excerpt = " 2 |   /a mode=u*x\n   |      ^";
+    assert!(!stderr.contains(" 2 | "), "{stderr}");
+    let shown = Command::new("script")
+        .args(["-qec", "\"$CFAGENT\" -p -K -q -f \"$POLICY\"", "/dev/null"])
+        .env("CFAGENT", env!("CARGO_BIN_EXE_cfagent"))
+        .env("POLICY", &file)
+        .env("DSAU_ROOT", root.path())
+        .env_remove("CFINPUTS")
+        .output()
+        .unwrap();
+    let shown = text(&shown.stdout).replace('\r', "");
+    assert!(shown.contains(excerpt), "{shown}");
 }
 
 #[test]

@@ -48,6 +48,24 @@ fn a_wrong_name_comes_with_the_name_that_was_meant() {
 }
 
 #[test]
+fn a_mode_whose_letters_do_not_say_whose_is_a_warning() {
+    let warnings = |mode: &str| -> Vec<String> {
+        let program = loaded(&format!("files:\n  /f mode={mode}\n"));
+        program.warnings.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        warnings("+x"),
+        [
+            "cfagent.conf:2:6: Symbolic and numeric form for modes mixed",
+            "cfagent.conf:2:6: mode string is incomplete"
+        ]
+    );
+    for fine in ["+111", "a+x", "u=rwx,og=rx", "g=rx,o=", "644", "-022"] {
+        assert!(warnings(fine).is_empty(), "{fine}");
+    }
+}
+
+#[test]
 fn an_error_is_shown_with_its_line_a_caret_and_the_hint() {
     let error = &try_load("files:\n\t/f modes=600\n", &mut Table::default()).unwrap_err()[0];
     assert_eq!(

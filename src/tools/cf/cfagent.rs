@@ -1,7 +1,7 @@
 //! `cfagent`: Make this machine what its policy says.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Arc, Mutex};
 
@@ -261,6 +261,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         verbose: matches.get_flag("verbose") || debug,
         no_warnings: matches.get_flag("no-warn"),
         syslog: false,
+        excerpts: std::io::stderr().is_terminal(),
     };
     let mut options = options(&matches);
     if debug {
