@@ -40,15 +40,42 @@ impl Generation {
         store.read(name).map(|(generation, _)| generation)
     }
 
-    /// Keeps this one, if it is not the one that is kept.
+    /// Keeps this one, if it is not the one that is kept. Files that were kept, and are imported at other times only,
+    /// stay as long as they are there.
     pub fn keep(&self, store: &Store, name: &str) -> io::Result<()> {
         let kept = Generation::load(store, name)?;
-        if kept.files == self.files {
+        let mut whole = self.clone();
+        for file in &kept.files {
+            if self.file(&file.name).is_none() && file.path().exists() {
+                whole.files.push(file.clone());
+            }
+        }
+        if whole.files.len() == kept.files.len() && whole.files.iter().all(|file| kept.files.contains(file)) {
             return Ok(());
         }
         store
-            .update(name, |generation: &mut Generation| *generation = self.clone())
+            .update(name, |generation: &mut Generation| *generation = whole)
             .map(|_| ())
+    }
+
+    /// Whether its files are as they were read.
+    pub fn is_current(&self, world: &mut dyn World) -> bool {
+        self.files.iter().all(|file| {
+            let name = BString::from(Vec::unescape_bytes(&file.name));
+            let now = world.read_policy(name.as_ref());
+            now.is_ok_and(|(path, content)| path == file.path() && key_of(&content) == file.content)
+        })
+    }
+
+    fn file(&self, name: &str) -> Option<&Kept> {
+        self.files.iter().find(|file| file.name == name)
+    }
+}
+
+impl Kept {
+    fn path(&self) -> PathBuf {
+        let path = BString::from(Vec::unescape_bytes(&self.path));
+        super::job::BytesPath::as_path(&path).to_path_buf()
     }
 }
 
@@ -76,12 +103,12 @@ impl<'w> Reader<'w> {
         }
     }
 
-    /// Reads policy files as they were kept.
+    /// Reads policy files as they were kept; one that was never kept as it is now, if nobody else may write it.
     pub fn replaying(world: &'w mut dyn World, generation: Generation) -> Self {
         Reader {
             world,
             replay: Some(generation),
-            secure: false,
+            secure: true,
             read: Generation::default(),
         }
     }
@@ -100,18 +127,8 @@ pub fn check_private(path: &Path) -> io::Result<()> {
 
 impl World for Reader<'_> {
     fn read_policy(&mut self, name: &BStr) -> io::Result<(PathBuf, Vec<u8>)> {
-        if let Some(kept) = &self.replay {
-            let key = key_of(name);
-            let file = kept
-                .files
-                .iter()
-                .find(|file| file.name == key)
-                .ok_or(io::ErrorKind::NotFound)?;
-            let path = BString::from(Vec::unescape_bytes(&file.path));
-            return Ok((
-                super::job::BytesPath::as_path(&path).to_path_buf(),
-                Vec::unescape_bytes(&file.content),
-            ));
+        if let Some(file) = self.replay.as_ref().and_then(|kept| kept.file(&key_of(name))) {
+            return Ok((file.path(), Vec::unescape_bytes(&file.content)));
         }
         let (path, content) = self.world.read_policy(name)?;
         if self.secure {

@@ -2,7 +2,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `phases` | a whole run: facts, update phase, main phase, how it ends: [`run()`] |
+//! | `phases` | a whole run: facts, update phase, main phase, how it ends: [`run()`]; in it `load`: reading a policy |
 //! | `run` | one phase: passes, classes, done flags, locks: [`Run`] |
 //! | `action` | the table of actions: [`ACTIONS`] |
 //! | `job` | one promise with its attributes: [`Job`] |

@@ -1,13 +1,14 @@
 //! A whole run (cfengine2.md 5): preconf, update phase, main phase, and how it ends.
 
+mod load;
+
 use std::time::Duration;
 
 use bstr::{BString, ByteSlice};
 
-use super::lastgood::{Generation, Reader, check_private};
 use super::report::{Level, Levels, Report, Sink, Tally};
 use super::run::{Parts, Run, Stop};
-use super::say::{say_classes, say_errors, say_outcome, say_warnings};
+use super::say::{say_classes, say_outcome};
 use super::{Memory, RunOptions, Sources, generation, preconf};
 use crate::facts::{self, Host, Machine};
 use crate::policy::{self, Context, Phase, Program};
@@ -17,6 +18,9 @@ use crate::sys::at::process_exists;
 
 /// Minutes after which an agent that still runs counts as stuck, unless `ExpireAfter` says otherwise.
 const EXPIRE_AFTER: i64 = 120;
+
+/// The policy of the update phase.
+const UPDATE: &str = "update.conf";
 
 /// What a run needs.
 pub struct Setup<'a> {
@@ -68,11 +72,13 @@ pub fn run(setup: Setup<'_>) -> Ending {
         }),
         host: setup.host,
         status: 0,
+        outdated: false,
         single: None,
         slept: false,
         tally: Tally::default(),
     };
     let status = match whole.go(setup.env) {
+        Ok(()) if whole.outdated => 3,
         Ok(()) => whole.status,
         Err(Over(status)) => status,
     };
@@ -87,6 +93,8 @@ struct Whole<'a> {
     parts: Option<Parts<'a>>,
     host: &'a Host,
     status: u8,
+    /// The policy that should run is broken; the last good one runs.
+    outdated: bool,
     single: Option<Single>,
     slept: bool,
     tally: Tally,
@@ -161,7 +169,10 @@ impl<'a> Whole<'a> {
         }
         match Store::open(&dir) {
             Ok(store) => {
-                if !parts.options.dry_run {
+                let now = parts.now.timestamp().as_second();
+                // Who holds the lock is at work, and puts in place itself what it has begun to.
+                let alone = !parts.options.dry_run && !matches!(Single::take(&dir, now), Ok(Err(_)));
+                if alone {
                     generation::recover(&store, &mut parts.report);
                 }
                 let known = parts.options.uses_locks();
@@ -177,14 +188,16 @@ impl<'a> Whole<'a> {
     /// The update phase. Gives the context of the main phase: variables stay, classes it defined do not.
     fn update(&mut self, context: Context, looks_only: bool) -> Result<Context, Over> {
         let before = context.clone();
-        let program = self.load("update.conf", Phase::Update, context)?;
-        if program.files.is_empty() {
+        let loaded = self.load(UPDATE, Phase::Update, context)?;
+        if loaded.program.files.is_empty() {
             return Ok(before);
         }
         let mut after = if looks_only {
-            program.context
+            loaded.program.context
         } else {
-            self.phase(program, Phase::Update)?
+            let after = self.phase(loaded.program, Phase::Update)?;
+            self.arrived(&loaded.read, &loaded.errors, before.clone())?;
+            after
         };
         for class in after.classes() {
             if !before.has(&class) {
@@ -207,7 +220,7 @@ impl<'a> Whole<'a> {
             }
         }
         let entry = options.file.clone().unwrap_or_else(|| "cfagent.conf".into());
-        let program = self.load(&entry.to_str_lossy(), Phase::Main, context)?;
+        let program = self.load(&entry.to_str_lossy(), Phase::Main, context)?.program;
         let parts = self.parts()?;
         if parts.report.shows(Level::Verbose) {
             say_classes(&mut parts.report, &program.context);
@@ -257,63 +270,6 @@ impl<'a> Whole<'a> {
             return Ok(());
         }
         self.phase(program, Phase::Main).map(|_| ())
-    }
-
-    /// Reads a policy. A broken one is told; where the last good one is known, that one is given instead.
-    fn load(&mut self, entry: &str, phase: Phase, context: Context) -> Result<Program, Over> {
-        let parts = self.parts()?;
-        let now = parts.now.timestamp().as_second();
-        let check = policy::Options {
-            any_section: parts.options.parse_only,
-        };
-        let name = if phase == Phase::Update {
-            "last_good.update"
-        } else {
-            "last_good.main"
-        };
-        // A policy named by hand stands for itself: there is no earlier one, and it becomes none.
-        let store = parts.memory.store().filter(|_| parts.options.file.is_none()).cloned();
-        let mut reader = Reader::recording(parts.machine, now, parts.options.secure_input);
-        let loaded = policy::load(entry.as_bytes().as_bstr(), phase, &check, context.clone(), &mut reader);
-        let read = reader.read;
-        for note in parts.machine.take_notes() {
-            parts.report.verbose(note);
-        }
-        let errors = match loaded {
-            Ok(program) => {
-                say_warnings(&mut parts.report, &program.warnings);
-                check_files(&mut parts.report, &program)?;
-                if let Some(store) = store.filter(|_| !parts.options.dry_run && !program.files.is_empty())
-                    && let Err(error) = read.keep(&store, name)
-                {
-                    parts
-                        .report
-                        .error(format_args!("Cannot keep this policy as the last good one: {error}"));
-                }
-                return Ok(program);
-            }
-            Err(errors) => errors,
-        };
-        say_errors(&mut parts.report, &errors);
-        let kept = store
-            .and_then(|store| Generation::load(&store, name).ok())
-            .filter(|kept| !kept.is_empty());
-        let Some(kept) = kept else { return Err(Over(1)) };
-        let since = jiff::Timestamp::from_second(kept.since).unwrap_or_default();
-        let mut reader = Reader::replaying(parts.machine, kept);
-        match policy::load(entry.as_bytes().as_bstr(), phase, &check, context, &mut reader) {
-            Ok(program) => {
-                let when = since
-                    .to_zoned(parts.now.time_zone().clone())
-                    .strftime("%Y-%m-%d %H:%M:%S");
-                parts.report.error(format_args!(
-                    "{entry} is broken, see above: running the last policy that was in order, read first {when}"
-                ));
-                self.status = 3;
-                Ok(program)
-            }
-            Err(_) => Err(Over(1)),
-        }
     }
 
     /// Runs a program that was read. Gives its context when it is over.
@@ -446,24 +402,6 @@ fn end_process(pid: i32) {
 /// Only root updates a machine's policy; below a root prefix whoever owns that.
 fn privileged(paths: &Paths) -> bool {
     nix::unistd::geteuid().is_root() || paths.at("/") != std::path::Path::new("/")
-}
-
-/// `SecureInput = ( on )`: every file of the policy is ours alone (quirk QN16: the original took no notice).
-fn check_files(report: &mut Report<'_>, program: &Program) -> Result<(), Over> {
-    let secure = program
-        .context
-        .get("SecureInput")
-        .and_then(|value| super::job::boolean(&value));
-    if secure != Some(true) {
-        return Ok(());
-    }
-    for file in &program.files {
-        if let Err(error) = check_private(file) {
-            report.error(format_args!("SecureInput: {error}"));
-            return Err(Over(1));
-        }
-    }
-    Ok(())
 }
 
 /// `access = ( user … )`: who may run this policy.

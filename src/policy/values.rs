@@ -128,7 +128,8 @@ fn read(env: &mut Env, path: &BString, limit: &BString, what: &str) -> Result<Op
         Err(error) => {
             let why = error.to_string();
             let why = why.split(" (os error").next().unwrap_or_default();
-            env.warnings.push(format!("Could not open {what}({path}): fopen: {why}"));
+            env.warnings
+                .push(format!("Could not open {what}({path}): fopen: {why}"));
             Ok(None)
         }
     }

@@ -1,5 +1,7 @@
 //! `cfagent` as a user runs it, each in a root of its own (`DSAU_ROOT`).
 
+mod generations;
+
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -256,82 +258,6 @@ fn names_with_blanks_line_feeds_and_bytes_that_are_no_text_are_copied_and_purged
     }
     assert_eq!(fs::read_dir(lab.w().join("dst")).unwrap().count(), 1);
     assert_eq!(lab.run(&["-KI"]).out, "");
-}
-
-#[test]
-fn a_new_policy_that_does_not_parse_is_told_and_the_last_good_one_runs() {
-    let lab = Lab::new();
-    let good = "control:\n actionsequence = ( files )\nimport:\n cf.main\n";
-    lab.policy("cfagent.conf", good);
-    lab.policy("cf.main", "files:\n W/f mode=600 action=fixall\n");
-    lab.file("f", "", 0o644);
-    assert_eq!(lab.run(&["-K"]).status, 0);
-
-    lab.policy("cf.main", "files:\n W/f mode=u*x action=fixall\n");
-    lab.file("f", "", 0o644);
-    let ran = lab.run(&["-KI"]);
-    assert_eq!(ran.status, 3);
-    assert!(
-        ran.err.contains("I/cf.main:2: Invalid mode string (u*x)"),
-        "{}",
-        ran.err
-    );
-    assert!(ran.err.contains("--> I/cf.main:2:"), "{}", ran.err);
-    assert!(
-        ran.out.contains("running the last policy that was in order"),
-        "{}",
-        ran.out
-    );
-    assert!(
-        ran.out.contains("Object W/f had permission 644, changed it to 600"),
-        "{}",
-        ran.out
-    );
-
-    // A policy named by hand stands for itself, and checking one never runs another.
-    let broken = lab.inputs().join("cf.main");
-    assert_eq!(lab.run(&["-K", "-f", broken.to_str().unwrap()]).status, 1);
-    assert_eq!(lab.run(&["-p"]).status, 1);
-
-    lab.policy("cf.main", "files:\n W/f mode=640 action=fixall\n");
-    assert_eq!(lab.run(&["-K"]).status, 0);
-    assert_eq!(fs::metadata(lab.w().join("f")).unwrap().mode() & 0o777, 0o640);
-}
-
-#[test]
-fn a_broken_update_conf_is_repaired_by_the_last_good_one() {
-    let lab = Lab::new();
-    let update = format!(
-        "control:\n actionsequence = ( copy )\ncopy:\n {}/master dest={} r=inf type=checksum backup=false\n",
-        lab.w().display(),
-        lab.inputs().display()
-    );
-    lab.file("master/update.conf", &update, 0o644);
-    lab.file("master/cfagent.conf", "control:\n actionsequence = ( files )\n", 0o644);
-    fs::write(lab.inputs().join("update.conf"), &update).unwrap();
-    let ran = lab.run(&["-K"]);
-    assert_eq!((ran.status, ran.err.as_str()), (0, ""));
-    assert!(lab.inputs().join("cfagent.conf").exists());
-
-    fs::write(lab.inputs().join("update.conf"), "control:\n actionsequence = ( copy\n").unwrap();
-    let ran = lab.run(&["-K"]);
-    assert_eq!(ran.status, 3, "{}", ran.err);
-    assert!(ran.err.contains("I/update.conf:2: syntax error"), "{}", ran.err);
-    assert_eq!(fs::read_to_string(lab.inputs().join("update.conf")).unwrap(), update);
-    assert_eq!(lab.run(&["-K"]).status, 0);
-}
-
-#[test]
-fn a_broken_policy_without_a_last_good_one_ends_with_one() {
-    let lab = Lab::new();
-    lab.policy("update.conf", "control:\n actionsequence = ( files\n");
-    lab.policy(
-        "cfagent.conf",
-        "control:\n actionsequence = ( files )\nfiles:\n W/f mode=600 action=fixall\n",
-    );
-    lab.file("f", "", 0o644);
-    assert_eq!(lab.run(&["-K"]).status, 1);
-    assert_eq!(fs::metadata(lab.w().join("f")).unwrap().mode() & 0o777, 0o644);
 }
 
 #[test]
@@ -592,65 +518,6 @@ fn policy_files_that_others_may_write_are_refused_where_the_policy_or_the_comman
     assert_eq!(fs::metadata(lab.w().join("f")).unwrap().mode() & 0o777, 0o644);
     fs::set_permissions(lab.inputs().join("cfagent.conf"), fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(lab.run(&["-KY"]).status, 0);
-}
-
-#[test]
-fn killed_while_the_policy_is_updated_all_of_its_files_are_of_one_version() {
-    let lab = Lab::new();
-    let update = format!(
-        "control:\n actionsequence = ( copy )\ncopy:\n {}/master dest={} r=inf type=checksum backup=false\n",
-        lab.w().display(),
-        lab.inputs().display()
-    );
-    fs::write(lab.inputs().join("update.conf"), &update).unwrap();
-    lab.policy("cfagent.conf", "control:\n actionsequence = ( files )\n");
-    let files = 40;
-    let mut seen = std::collections::BTreeSet::new();
-    // How long a run takes that nobody kills; the others are killed at parts of that.
-    let mut whole = None;
-    for version in 0..=14u32 {
-        for number in 0..files {
-            lab.file(
-                &format!("master/part{number}.cf"),
-                &format!("control:\n v = ( {version} )\n"),
-                0o644,
-            );
-        }
-        let mut child = lab
-            .command(&["-KB"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let began = std::time::Instant::now();
-        match whole {
-            Some(whole) => {
-                std::thread::sleep(whole * version / 12);
-                child.kill().unwrap();
-                child.wait().unwrap();
-            }
-            None => {
-                assert!(child.wait().unwrap().success());
-                whole = Some(began.elapsed());
-            }
-        }
-        // The master is away: what the next run finds is what the killed one left, completed.
-        fs::rename(lab.w().join("master"), lab.w().join("away")).unwrap();
-        assert_eq!(lab.run(&["-KB"]).status, 0);
-        fs::rename(lab.w().join("away"), lab.w().join("master")).unwrap();
-        let part = |number: u32| fs::read_to_string(lab.inputs().join(format!("part{number}.cf"))).ok();
-        let versions: std::collections::BTreeSet<Option<String>> = (0..files).map(part).collect();
-        assert_eq!(versions.len(), 1, "after version {version}: {versions:?}");
-        seen.extend(versions);
-    }
-    assert!(seen.len() > 1, "every run was killed before it put anything in place");
-    let leftover = |name: &std::ffi::OsStr| name.as_bytes().starts_with(b".dsau-new.");
-    assert_eq!(lab.run(&["-KB"]).status, 0);
-    assert!(
-        !fs::read_dir(lab.inputs())
-            .unwrap()
-            .any(|entry| leftover(&entry.unwrap().file_name()))
-    );
 }
 
 #[test]
