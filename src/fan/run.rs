@@ -91,6 +91,10 @@ impl Loop<'_> {
                 self.cancel();
             }
             self.start();
+            if self.running.is_empty() && self.waiting.is_empty() {
+                // All were called off, or none could be started: no process would ever wake us.
+                break;
+            }
             self.enforce();
             let ready = self.wait()?;
             self.read(&ready);

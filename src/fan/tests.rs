@@ -265,3 +265,24 @@ fn when_nobody_listens_any_more_everything_is_stopped() {
     assert_eq!(states(&reports), [State::Cancelled, State::Cancelled, State::Cancelled]);
     assert!(started.elapsed() < Duration::from_secs(5));
 }
+
+#[test]
+fn what_is_begun_after_the_stop_is_called_off_at_once_and_does_not_wait_for_ever() {
+    struct Deaf;
+    impl Sink for Deaf {
+        fn line(&mut self, _: usize, _: &Host, _: Stream, _: &[u8]) {}
+        fn done(&mut self, _: usize, _: &Report) {}
+        fn closed(&self) -> bool {
+            true
+        }
+    }
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let reports = run(&[job("a", "sleep 60")], &Options::default(), None, &mut Deaf).unwrap();
+        sender.send(states(&reports))
+    });
+    let states = receiver
+        .recv_timeout(Duration::from_secs(20))
+        .expect("it waits for nothing");
+    assert_eq!(states, [State::Cancelled]);
+}

@@ -138,6 +138,11 @@ fn wrong_usage_is_one_clear_sentence() {
             "csshsetup: cannot use the list of hosts: /nowhere: No such file or directory\n",
         ),
         (
+            &["--fingerprint", "MD5:00:11", "n1"],
+            2,
+            "csshsetup: invalid value 'MD5:00:11' for '--fingerprint <SHA256:FP>': a fingerprint is SHA256:... as",
+        ),
+        (
             &["--nonsense"],
             2,
             "csshsetup: unexpected argument '--nonsense' found\n",

@@ -63,6 +63,7 @@ fn command() -> clap::Command {
             Arg::new("fingerprint")
                 .long("fingerprint")
                 .value_name("SHA256:FP")
+                .value_parser(fingerprint)
                 .action(ArgAction::Append)
                 .help("Pin a host key that has this fingerprint without asking; may be given again"),
         )
@@ -78,6 +79,14 @@ fn command() -> clap::Command {
                 .num_args(0..)
                 .help("The hosts, as lists: n[1-4]"),
         )
+}
+
+/// One that can be compared: with any other form no key would ever be found to match.
+fn fingerprint(text: &str) -> Result<String, String> {
+    match text.strip_prefix("SHA256:") {
+        Some(rest) if !rest.is_empty() => Ok(text.trim_end_matches('=').to_string()),
+        _ => Err("a fingerprint is SHA256:... as 'ssh-keygen -l' prints it".into()),
+    }
 }
 
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
@@ -414,7 +423,7 @@ fn confirm(stop: Option<&Stop>) -> io::Result<Option<String>> {
         match answer.trim_ascii() {
             b"yes" => return Ok(None),
             b"no" => return Ok(Some("its host key was not accepted".into())),
-            _ => {}
+            _ => writeln!(terminal, "Please answer 'yes' or 'no'.")?,
         }
     }
 }
