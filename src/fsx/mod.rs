@@ -31,7 +31,7 @@ pub use local::Local;
 pub use place::Place;
 pub use remove::remove_tree;
 pub use replace::{Fresh, Wanted, settle, write_whole};
-pub use scan::{DigestOf, digest_of, scan, scan_in};
+pub use scan::{Bounds, DigestOf, digest_of, scan, scan_in};
 pub use stray::{is_temporary, sweep};
 pub use tree::{Deliver, Entry, Kind, Select, Source, SourceError};
 pub use wild::{any_matches, matches};

@@ -19,28 +19,32 @@ const MAX_DEPTH: usize = 250;
 /// meanwhile is left out. Only a failure at the root itself is an error.
 pub fn scan(root: &Path, select: &Select, trouble: &mut dyn FnMut(&BStr, io::Error)) -> io::Result<Vec<Entry>> {
     let bytes = root.as_os_str().as_bytes();
+    let bounds = Bounds {
+        limit: usize::MAX,
+        tick: &mut || Ok(()),
+    };
     if bytes == b"/" || bytes.ends_with(b"/") || bytes.ends_with(b"/.") || bytes == b"." || bytes.ends_with(b"/..") {
-        scan_in(&Dir::open(root)?, None, select, usize::MAX, &mut digest_in, trouble)
+        scan_in(&Dir::open(root)?, None, select, bounds, &mut digest_in, trouble)
     } else {
         let place = Place::of(root)?;
-        scan_in(
-            &place.dir,
-            Some(place.name()),
-            select,
-            usize::MAX,
-            &mut digest_in,
-            trouble,
-        )
+        scan_in(&place.dir, Some(place.name()), select, bounds, &mut digest_in, trouble)
     }
 }
 
-/// As [`scan`], from a directory held open: the directory itself, or one object in it. More than `limit` objects are an
-/// error. `digest` gives the digest of a plain file, from a cache perhaps.
+/// How far a walk may go.
+pub struct Bounds<'a> {
+    /// More objects are an error.
+    pub limit: usize,
+    /// Called at every name that is looked at; its error ends the walk.
+    pub tick: &'a mut dyn FnMut() -> io::Result<()>,
+}
+
+/// As [`scan`], from a directory held open: the directory itself, or one object in it, within bounds. `digest` gives the digest of a plain file, from a cache perhaps.
 pub fn scan_in(
     dir: &Dir,
     name: Option<&BStr>,
     select: &Select,
-    limit: usize,
+    bounds: Bounds<'_>,
     digest: &mut DigestOf<'_>,
     trouble: &mut dyn FnMut(&BStr, io::Error),
 ) -> io::Result<Vec<Entry>> {
@@ -48,8 +52,8 @@ pub fn scan_in(
         select,
         device: 0,
         entries: Vec::new(),
-        limit,
-        over: false,
+        bounds,
+        over: None,
         digest,
         trouble,
     };
@@ -66,10 +70,10 @@ pub fn scan_in(
             walk.add(dir, name, BString::default(), &meta, 0)?;
         }
     }
-    if walk.over {
-        return Err(io::Error::other(format!("more than {limit} files and directories")));
+    match walk.over {
+        Some(error) => Err(error),
+        None => Ok(walk.entries),
     }
-    Ok(walk.entries)
 }
 
 /// Gives the digest of a plain file in a directory.
@@ -95,21 +99,23 @@ pub fn digest_of(mut reader: impl Read) -> io::Result<[u8; 32]> {
     }
 }
 
-struct Walk<'a, 'd> {
+struct Walk<'a, 'd, 't> {
     select: &'a Select,
     device: u64,
     entries: Vec<Entry>,
-    limit: usize,
-    over: bool,
+    bounds: Bounds<'t>,
+    /// Why the walk ended early.
+    over: Option<io::Error>,
     digest: &'a mut DigestOf<'d>,
     trouble: &'a mut dyn FnMut(&BStr, io::Error),
 }
 
-impl Walk<'_, '_> {
+impl Walk<'_, '_, '_> {
     /// Adds an object, and what is in it when it is a directory to be entered.
     fn add(&mut self, dir: &Dir, name: &BStr, path: BString, meta: &Meta, depth: usize) -> io::Result<()> {
-        if self.over || self.entries.len() >= self.limit {
-            self.over = true;
+        if self.entries.len() >= self.bounds.limit {
+            let text = format!("more than {} files and directories", self.bounds.limit);
+            self.over = Some(io::Error::other(text));
             return Ok(());
         }
         let mut found = entry(path, meta);
@@ -153,6 +159,13 @@ impl Walk<'_, '_> {
             Err(error) => return self.unread(path, error),
         };
         for name in names {
+            if self.over.is_some() {
+                return;
+            }
+            if let Err(error) = (self.bounds.tick)() {
+                self.over = Some(error);
+                return;
+            }
             let mut below = path.clone();
             if !below.is_empty() {
                 below.push(b'/');

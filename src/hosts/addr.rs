@@ -83,10 +83,18 @@ fn net(text: &str) -> Option<Form> {
             Ok(address) => address,
             Err(_) => IpAddr::V4(filled(address)?),
         };
-        return Some(Form::Net(IpNetwork::new(address, bits).ok()?));
+        return Some(Form::Net(unmapped(IpNetwork::new(address, bits).ok()?)?));
     }
     let address: IpAddr = text.parse().ok()?;
     Some(Form::Net(IpNetwork::from(address.to_canonical())))
+}
+
+/// A network of IPv4 addresses mapped into IPv6 is one of IPv4 addresses: that is how every address is looked at.
+fn unmapped(net: IpNetwork) -> Option<IpNetwork> {
+    match (net.ip().to_canonical(), net.prefix().checked_sub(96)) {
+        (address @ IpAddr::V4(_), Some(bits)) if net.is_ipv6() => IpNetwork::new(address, bits).ok(),
+        _ => Some(net),
+    }
 }
 
 fn filled(prefix: &str) -> Option<Ipv4Addr> {
@@ -148,6 +156,7 @@ mod tests {
             ("::1", "::1", "::2"),
             ("10.1.0.5", "::ffff:10.1.0.5", "::5"),
             ("::ffff:10.1.0.5", "10.1.0.5", "10.1.0.6"),
+            ("::ffff:10.1.0.0/112", "10.1.7.7", "10.2.0.1"),
         ] {
             assert!(holds(range, inside), "{range} {inside}");
             assert!(!holds(range, outside), "{range} {outside}");

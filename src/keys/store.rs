@@ -129,9 +129,34 @@ impl Store {
     pub fn trusted(&self, user: &str, address: IpAddr) -> Result<Option<PublicKey>, KeyError> {
         match load_public(&self.trusted_file(user, address)?) {
             Ok(key) => Ok(Some(key)),
-            Err(KeyError::Missing(_)) => Ok(None),
+            Err(KeyError::Missing(_)) => match self.spelt_otherwise(user, address)? {
+                Some(file) => load_public(&file).map(Some),
+                None => Ok(None),
+            },
             Err(fault) => Err(fault),
         }
+    }
+
+    /// A key file whose address is written in another way: `2001:DB8::1`, an IPv4 address mapped into IPv6. It counts as
+    /// much as the usual one, or a new key could be put beside it.
+    fn spelt_otherwise(&self, user: &str, address: IpAddr) -> Result<Option<PathBuf>, KeyError> {
+        let at = |error| KeyError::Io {
+            file: self.dir.clone(),
+            error,
+        };
+        let entries = match fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(at(error)),
+        };
+        for entry in entries {
+            let name = entry.map_err(at)?.file_name();
+            let found = name.to_str().and_then(parse_name);
+            if found.is_some_and(|(whose, place)| whose == user && place == address.to_canonical()) {
+                return Ok(Some(self.dir.join(name)));
+            }
+        }
+        Ok(None)
     }
 
     /// All trusted keys, by file name. Files that hold no key are left out.
@@ -157,6 +182,14 @@ impl Store {
     /// Trusts a key from now on. A stored key is never replaced: when there is one already it must be the same.
     pub fn trust(&self, user: &str, address: IpAddr, key: &PublicKey) -> Result<PathBuf, KeyError> {
         let file = self.trusted_file(user, address)?;
+        if let Some(other) = self.spelt_otherwise(user, address)?
+            && other != file
+        {
+            return match load_public(&other)? == *key {
+                true => Ok(other),
+                false => Err(KeyError::Exists(other)),
+            };
+        }
         match place(&file, key.pem().as_bytes(), 0o600) {
             Err(KeyError::Exists(_)) if load_public(&file)? == *key => Ok(file),
             Err(fault) => Err(fault),
@@ -174,7 +207,8 @@ fn valid_user(user: &str) -> bool {
 /// `USER-ADDRESS.pub` in its parts.
 fn parse_name(name: &str) -> Option<(String, IpAddr)> {
     let (user, address) = name.strip_suffix(".pub")?.rsplit_once('-')?;
-    valid_user(user).then_some((user.to_string(), address.parse().ok()?))
+    let address: IpAddr = address.parse().ok()?;
+    valid_user(user).then_some((user.to_string(), address.to_canonical()))
 }
 
 fn files(base: &Path) -> (PathBuf, PathBuf) {
@@ -345,6 +379,21 @@ mod tests {
         let all = store.all_trusted().unwrap();
         assert_eq!(all.len(), 2);
         assert_eq!((all[0].user.as_str(), all[0].key), ("my-user", b));
+    }
+
+    #[test]
+    fn a_key_file_counts_however_its_address_is_written() {
+        let (_dir, store) = store();
+        let key = || PrivateKey::generate().unwrap().public();
+        let (a, b) = (key(), key());
+        for (written, address) in [("2001:DB8:0::1", "2001:db8::1"), ("::ffff:10.0.0.1", "10.0.0.1")] {
+            fs::write(store.dir().join(format!("root-{written}.pub")), a.pem()).unwrap();
+            let address = address.parse().unwrap();
+            assert_eq!(store.trusted("root", address).unwrap(), Some(a));
+            assert!(matches!(store.trust("root", address, &b), Err(KeyError::Exists(_))));
+            assert!(store.trust("root", address, &a).is_ok());
+            assert!(!store.trusted_file("root", address).unwrap().exists());
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bstr::{BStr, BString, ByteSlice};
 
 use super::class::canonify;
-use super::{ClassExpr, World, names};
+use super::{ClassExpr, Pos, World, names};
 
 /// A place for variables of the policy's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,11 +39,21 @@ pub struct Context {
     variables: [HashMap<BString, BString>; 4],
     /// Control and special variables by lower-case name.
     own: HashMap<&'static str, BString>,
-    /// The words of control variables, with the predicate they are bound to.
-    lists: HashMap<&'static str, Vec<(ClassExpr, BString)>>,
+    /// The words of control variables.
+    lists: HashMap<&'static str, Vec<Word>>,
     env: Arc<HashMap<BString, BString>>,
     /// Names the environment was asked for in vain.
     not_in_env: HashSet<BString>,
+}
+
+/// A word of a control variable.
+#[derive(Clone, Debug)]
+struct Word {
+    /// The predicate it is bound to.
+    class: ClassExpr,
+    text: BString,
+    /// Where it was written; nowhere when it did not come from a policy.
+    pos: Option<Pos>,
 }
 
 impl Context {
@@ -90,7 +100,7 @@ impl Context {
     pub fn could_hold(&self, expr: &ClassExpr) -> bool {
         let installable = self.lists.get("addinstallable");
         expr.could(&|name| {
-            self.has(name) || installable.is_some_and(|words| words.iter().any(|(_, word)| word == name))
+            self.has(name) || installable.is_some_and(|words| words.iter().any(|word| word.text == name))
         })
     }
 
@@ -155,7 +165,12 @@ impl Context {
         let value = value.into();
         if let Some(own) = names::own(name) {
             if names::is_list(own) {
-                self.lists.insert(own, vec![(ClassExpr::any(), value.clone())]);
+                let word = Word {
+                    class: ClassExpr::any(),
+                    text: value.clone(),
+                    pos: None,
+                };
+                self.lists.insert(own, vec![word]);
             }
             self.own.insert(own, value);
             return;
@@ -222,23 +237,41 @@ impl Context {
     /// all assignments, expanded, with those left out whose predicate does not hold now. Separators inside a word are
     /// left alone.
     pub fn list(&self, name: impl AsRef<[u8]>) -> Vec<BString> {
+        self.placed_list(name).into_iter().map(|(word, _)| word).collect()
+    }
+
+    /// As [`Context::list`], and where each word was written.
+    pub fn placed_list(&self, name: impl AsRef<[u8]>) -> Vec<(BString, Option<Pos>)> {
         let Some(own) = names::own(name.as_ref()) else {
-            return self.lookup(name.as_ref()).into_iter().collect();
+            return self
+                .lookup(name.as_ref())
+                .map(|word| (word, None))
+                .into_iter()
+                .collect();
         };
         match self.lists.get(own) {
             Some(words) => words
                 .iter()
-                .filter(|(class, _)| class.is_any() || self.holds(class))
-                .map(|(_, word)| self.expand(word.as_ref()))
+                .filter(|word| word.class.is_any() || self.holds(&word.class))
+                .map(|word| (self.expand(word.text.as_ref()), word.pos.clone()))
                 .collect(),
-            None => self.own.get(own).map(|v| self.expand(v.as_ref())).into_iter().collect(),
+            None => self
+                .own
+                .get(own)
+                .map(|v| (self.expand(v.as_ref()), None))
+                .into_iter()
+                .collect(),
         }
     }
 
     /// The words of a control variable with the predicate each was written under (`AutoDefine`, `CopyLinks` …).
     pub fn bound(&self, name: impl AsRef<[u8]>) -> Vec<(ClassExpr, BString)> {
         let own = names::own(name.as_ref());
-        own.and_then(|own| self.lists.get(own)).cloned().unwrap_or_default()
+        own.and_then(|own| self.lists.get(own))
+            .into_iter()
+            .flatten()
+            .map(|word| (word.class.clone(), word.text.clone()))
+            .collect()
     }
 
     /// Empties an accumulated control variable (the action sequence after the update phase).
@@ -249,9 +282,13 @@ impl Context {
         }
     }
 
-    pub(super) fn push_list(&mut self, own: &'static str, class: &ClassExpr, word: BString) {
+    pub(super) fn push_list(&mut self, own: &'static str, class: &ClassExpr, word: BString, pos: &Pos) {
         let words = self.lists.entry(own).or_default();
-        words.push((class.clone(), word.clone()));
+        words.push(Word {
+            class: class.clone(),
+            text: word.clone(),
+            pos: Some(pos.clone()),
+        });
         match self.own.get_mut(own) {
             Some(text) => {
                 text.push(b' ');

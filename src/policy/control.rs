@@ -117,10 +117,10 @@ impl Evaluation<'_> {
             let word = self.program.context.expand_value(word.as_ref());
             if own == "actionsequence" {
                 let class = class.clone();
-                let text = word.clone();
+                let (text, pos) = (word.clone(), pos.clone());
                 self.program.sequence.push(SequenceEntry { class, text, pos });
             }
-            self.program.context.push_list(own, class, word);
+            self.program.context.push_list(own, class, word, &pos);
         }
     }
 
@@ -147,14 +147,14 @@ impl Evaluation<'_> {
                             false => self.program.context.define(&name),
                         }
                     }
-                    self.program.context.push_list(own, &any, word);
+                    self.program.context.push_list(own, &any, word, &pos);
                 }
                 "addinstallable" => {
                     for name in super::context::class_list(&word) {
-                        self.program.context.push_list(own, &any, name);
+                        self.program.context.push_list(own, &any, name, &pos);
                     }
                 }
-                _ => self.program.context.push_list(own, &any, word),
+                _ => self.program.context.push_list(own, &any, word, &pos),
             }
         }
     }

@@ -66,9 +66,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the settings out of a policy. What cannot be understood is an error: a rule that means nothing must not
-    /// pass for one that forbids something.
-    pub fn from_program(program: &Program) -> Result<Self, Vec<PolicyError>> {
+    /// Reads the settings out of a policy, and what is to be warned of. A word of a list that grants something matches
+    /// nobody when it is not understood, with a warning; in a list that forbids something it is an error: it must not pass
+    /// for a rule that is obeyed.
+    pub fn from_program(program: &Program) -> Result<(Self, Vec<PolicyError>), Vec<PolicyError>> {
         let mut read = Reading {
             context: &program.context,
             top: Pos {
@@ -82,17 +83,22 @@ impl Config {
                 col: 1,
             },
             errors: Vec::new(),
+            warnings: Vec::new(),
         };
         let config = Config {
             access: Access {
                 admit: read.rules(program, Section::Admit),
                 deny: read.rules(program, Section::Deny),
             },
-            allow: Some(read.hosts("AllowConnectionsFrom")).filter(|list| !list.is_empty()),
-            deny: read.hosts("DenyConnectionsFrom"),
-            multiple: read.hosts("AllowMultipleConnectionsFrom"),
-            trust: read.hosts("TrustKeysFrom"),
-            dynamic: read.hosts("DynamicAddresses"),
+            // A list that names nobody lets nobody in; only where there is none is everybody let in.
+            allow: program
+                .context
+                .is_set("AllowConnectionsFrom")
+                .then(|| read.hosts("AllowConnectionsFrom", List::Grants)),
+            deny: read.hosts("DenyConnectionsFrom", List::Forbids),
+            multiple: read.hosts("AllowMultipleConnectionsFrom", List::Grants),
+            trust: read.hosts("TrustKeysFrom", List::Grants),
+            dynamic: read.hosts("DynamicAddresses", List::Grants),
             max_connections: read.number("MaxConnections", 10),
             users: read.words("AllowUsers"),
             command: read.text("cfrunCommand").map(|text| split(&text)).unwrap_or_default(),
@@ -103,7 +109,10 @@ impl Config {
             env: Vec::new(),
         };
         match read.errors.is_empty() {
-            true => Ok(config),
+            true => {
+                read.warnings.sort_by(|a, b| a.pos.cmp(&b.pos));
+                Ok((config, read.warnings))
+            }
             false => Err(read.errors),
         }
     }
@@ -125,22 +134,35 @@ impl Config {
     }
 }
 
+/// What a list of hosts is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum List {
+    Grants,
+    Forbids,
+}
+
 /// Reads settings and collects what is wrong with them.
 struct Reading<'a> {
     context: &'a Context,
     /// Where a fault of a control variable is said to be.
     top: Pos,
     errors: Vec<PolicyError>,
+    warnings: Vec<PolicyError>,
+}
+
+/// A fault without an excerpt.
+fn fault(pos: Pos, message: String) -> PolicyError {
+    PolicyError {
+        pos,
+        message,
+        hint: None,
+        excerpt: None,
+    }
 }
 
 impl Reading<'_> {
     fn error(&mut self, pos: Pos, message: String) {
-        self.errors.push(PolicyError {
-            pos,
-            message,
-            hint: None,
-            excerpt: None,
-        });
+        self.errors.push(fault(pos, message));
     }
 
     fn text(&self, name: &str) -> Option<BString> {
@@ -195,21 +217,28 @@ impl Reading<'_> {
         address
     }
 
-    fn hosts(&mut self, name: &'static str) -> Vec<Pattern> {
+    fn hosts(&mut self, name: &'static str, list: List) -> Vec<Pattern> {
         let mut patterns = Vec::new();
-        for word in self.context.list(name) {
-            patterns.extend(self.patterns(word.as_ref(), &self.top.clone(), name));
+        for (word, pos) in self.context.placed_list(name) {
+            let pos = pos.unwrap_or_else(|| self.top.clone());
+            patterns.extend(self.patterns(word.as_ref(), &pos, name, list));
         }
         patterns
     }
 
-    fn patterns(&mut self, word: &BStr, pos: &Pos, what: &str) -> Vec<Pattern> {
+    fn patterns(&mut self, word: &BStr, pos: &Pos, what: &str, list: List) -> Vec<Pattern> {
         let domain = self.context.get("domain").map(|domain| domain.to_string());
         let domain = domain.filter(|domain| !domain.is_empty() && domain != "undefined.domain");
         match Pattern::parse(word, self.context.split(), domain.as_deref()) {
             Ok(patterns) => patterns,
             Err(error) => {
-                self.error(pos.clone(), format!("{what}: {error}"));
+                match list {
+                    List::Grants => {
+                        let message = format!("{what}: {error}: it matches no host");
+                        self.warnings.push(fault(pos.clone(), message));
+                    }
+                    List::Forbids => self.error(pos.clone(), format!("{what}: {error}")),
+                }
                 Vec::new()
             }
         }
@@ -217,6 +246,10 @@ impl Reading<'_> {
 
     fn rules(&mut self, program: &Program, section: Section) -> Vec<Rule> {
         let mut rules = Vec::new();
+        let list = match section {
+            Section::Deny => List::Forbids,
+            _ => List::Grants,
+        };
         for rule in program.section(section) {
             if !self.context.holds(&rule.class) {
                 continue;
@@ -225,13 +258,13 @@ impl Reading<'_> {
             if let Body::Members(members) = &rule.body {
                 for (word, pos) in members {
                     let word = self.context.expand(word.as_ref());
-                    hosts.extend(self.patterns(word.as_ref(), pos, "not a host"));
+                    hosts.extend(self.patterns(word.as_ref(), pos, "not a host", list));
                 }
             }
             let mut root = Vec::new();
             for attr in rule.attrs.all("root") {
                 let word = self.context.expand(attr.value.as_ref());
-                root.extend(self.patterns(word.as_ref(), &attr.pos, "root="));
+                root.extend(self.patterns(word.as_ref(), &attr.pos, "root=", List::Grants));
             }
             for path in self.context.iterate(rule.promiser.as_ref()) {
                 let path = match path.as_slice() {
@@ -268,14 +301,15 @@ pub fn load(
     context: Context,
     world: &mut dyn policy::World,
 ) -> Result<(Config, Program), Vec<PolicyError>> {
-    let program = policy::load(
+    let mut program = policy::load(
         entry,
         policy::Phase::Server,
         &policy::Options::default(),
         context,
         world,
     )?;
-    let config = Config::from_program(&program)?;
+    let (config, warnings) = Config::from_program(&program)?;
+    program.warnings.extend(warnings);
     Ok((config, program))
 }
 
@@ -286,6 +320,10 @@ mod tests {
     use crate::sys::Paths;
 
     fn read(text: &str) -> Result<Config, Vec<String>> {
+        read_warned(text).map(|(config, _)| config)
+    }
+
+    fn read_warned(text: &str) -> Result<(Config, Vec<String>), Vec<String>> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("cfservd.conf"), text).unwrap();
         let mut world = Machine::new(&Paths::under(dir.path()), Host::detect()).with_inputs(dir.path());
@@ -293,7 +331,10 @@ mod tests {
         context.define("any");
         context.define("linux");
         load("cfservd.conf".into(), context, &mut world)
-            .map(|(config, _)| config)
+            .map(|(config, program)| {
+                let said = program.warnings.iter().map(ToString::to_string);
+                (config, said.collect())
+            })
             .map_err(|errors| errors.iter().map(ToString::to_string).collect())
     }
 
@@ -336,13 +377,49 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_not_understood_is_an_error_with_its_place() {
-        let errors = read("admit:\n /srv/files $(nosuch)\n").unwrap_err();
+    fn a_word_that_is_not_understood_is_an_error_where_it_forbids_with_its_place() {
+        let errors = read("deny:\n /srv/files $(nosuch)\n").unwrap_err();
         assert!(
             errors[0].contains("cfservd.conf:2:13: not a host: '$(nosuch)'"),
             "{errors:?}"
         );
-        let errors = read("control:\n MaxConnections = ( many )\n TrustKeysFrom = ( 10.1.0.0/99 )\n").unwrap_err();
+        let text = "control:\n MaxConnections = ( many )\n DenyConnectionsFrom = ( 10.1. 10.1.0.0/99 )\n";
+        let errors = read(text).unwrap_err();
         assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(
+            errors
+                .iter()
+                .any(|e| e.contains("cfservd.conf:3:32: DenyConnectionsFrom: '10.1.0.0/99'")),
+            "{errors:?}"
+        );
+    }
+
+    #[test]
+    fn a_word_that_is_not_understood_matches_nobody_where_it_grants_and_is_warned_of_with_its_place() {
+        for name in [
+            "TrustKeysFrom",
+            "AllowConnectionsFrom",
+            "AllowMultipleConnectionsFrom",
+            "DynamicAddresses",
+        ] {
+            let (config, said) = read_warned(&format!("control:\n {name} = ( 10.1. ip-address/series )\n")).unwrap();
+            let col = name.len() + 13;
+            let place = format!("cfservd.conf:2:{col}: {name}: 'ip-address/series' is neither");
+            assert!(said.len() == 1 && said[0].contains(&place), "{said:?}");
+            let lists = [&config.trust, &config.multiple, &config.dynamic].map(Vec::len);
+            let allowed = config.allow.map_or(0, |list| list.len());
+            assert_eq!(lists.iter().sum::<usize>() + allowed, 1);
+        }
+        let (config, said) = read_warned("admit:\n /srv $(nosuch) 10.1. root=a/b\n").unwrap();
+        assert_eq!((config.access.admit[0].hosts.len(), said.len()), (1, 2), "{said:?}");
+        assert!(config.access.admit[0].root.is_empty());
+    }
+
+    #[test]
+    fn a_list_of_who_may_connect_that_names_nobody_lets_nobody_in() {
+        for word in ["300.1.1.1", "\",\"", "\"\""] {
+            let config = read(&format!("control:\n AllowConnectionsFrom = ( {word} )\n")).unwrap();
+            assert_eq!(config.allow, Some(Vec::new()), "{word}");
+        }
     }
 }

@@ -20,8 +20,8 @@ use crate::keys::PublicKey;
 use crate::tls::{Deadline, ServerStream};
 use crate::wire::{self, Code, Reply, Request, Want};
 
-/// How often a client at EXEC hears that the agent is still at work.
-const ALIVE: Duration = Duration::from_secs(10);
+/// How often a client hears that its request is still worked on. A client may wait as little as three seconds (TimeOut).
+const ALIVE: Duration = Duration::from_secs(2);
 /// How long a client may take to hang up after the last word.
 const FAREWELL: Duration = Duration::from_secs(1);
 

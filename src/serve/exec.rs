@@ -12,8 +12,8 @@ use crate::wire::MAX_TEXT;
 /// What a client reads whatever the reason is.
 pub const REFUSED: &str = "this host and user may not start the agent here";
 
-/// Takes out what would run another policy or ignore locks: `-K`, `--no-lock`, `-f FILE`, `--file FILE`, also inside
-/// clusters of short options, with the value joined and with the long name cut (Q22).
+/// Takes out what would run another policy or ignore locks: `-K`, `--no-lock`, `-A`, `--auto`, `-f FILE`, `--file FILE`,
+/// also inside clusters of short options, with the value joined and with the long name cut (Q22).
 pub fn strip(args: &[BString]) -> Vec<BString> {
     let mut kept = Vec::new();
     let mut words = args.iter();
@@ -27,7 +27,9 @@ pub fn strip(args: &[BString]) -> Vec<BString> {
                 if !joined {
                     words.next();
                 }
-            } else if name.len() < 4 || !b"no-lock".starts_with(name) {
+            } else if !(name.len() >= 4 && b"no-lock".starts_with(name)
+                || !name.is_empty() && b"auto".starts_with(name))
+            {
                 kept.push(word.clone());
             }
         } else if word.len() > 1 && word.starts_with(b"-") {
@@ -45,14 +47,15 @@ pub fn strip(args: &[BString]) -> Vec<BString> {
     kept
 }
 
-/// A cluster of short options without `K` and `f`; and whether the value of `f` is the next word.
+/// A cluster of short options without `K`, `A` and `f`; and whether the value of `f` is the next word.
 fn short(cluster: &[u8]) -> (Vec<u8>, bool) {
     /// Options of cfagent with a value: what stands behind them is not an option.
     const WITH_VALUE: &[u8] = b"DjNoQZ";
     let mut rest = Vec::new();
     for (i, option) in cluster.iter().enumerate() {
         match option {
-            b'K' => {}
+            // A dash would become the second of a long option once what stands before it is gone.
+            b'K' | b'A' | b'-' => {}
             b'f' => return (rest, i + 1 == cluster.len()),
             option if WITH_VALUE.contains(option) => {
                 rest.extend_from_slice(cluster.get(i..).unwrap_or_default());
@@ -134,6 +137,14 @@ mod tests {
             ("-vKf /tmp/x -I", "-v -I"),
             ("-vKq", "-vq"),
             ("-vf/tmp/x", "-v"),
+            ("-A", ""),
+            ("-vA", "-v"),
+            ("--auto -v", "-v"),
+            ("--aut", ""),
+            ("--avoid copy", "--avoid copy"),
+            ("-K-no-lock", "-no-lock"),
+            ("-A-auto", "-auto"),
+            ("-K-file=/tmp/x -v", "-v"),
             ("-DKf -v", "-DKf -v"),
             ("-D Kf -v", "-D Kf -v"),
             ("- word", "- word"),

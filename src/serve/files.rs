@@ -3,6 +3,7 @@
 //! Links on the way to a requested path are resolved first, and the path they lead to is decided anew: a link cannot lead
 //! out of what is granted, nor past a deny rule.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -12,7 +13,7 @@ use nix::unistd::User;
 use super::digests::Digests;
 use super::rules::{Access, Decision, Peer, Reals, covers};
 use super::session::{Refusal, denied};
-use crate::fsx::{Dir, Entry, Meta, Select, scan_in};
+use crate::fsx::{Bounds, Dir, Entry, Kind, Meta, Select, scan_in};
 use crate::wire::{Code, Want};
 
 /// The most objects one manifest may have.
@@ -24,6 +25,8 @@ pub struct View<'a> {
     reals: Reals,
     peer: &'a Peer,
     user: &'a str,
+    /// Who that is here.
+    uid: Option<u32>,
 }
 
 /// A tree or a file that was granted, open.
@@ -46,6 +49,7 @@ impl<'a> View<'a> {
             reals: access.reals(),
             peer,
             user,
+            uid: User::from_name(user).ok().flatten().map(|user| user.uid.as_raw()),
         }
     }
 
@@ -77,8 +81,8 @@ impl<'a> View<'a> {
             Err(error) => return Err(self.absent(base, parent, asked, &error)),
         };
         if follow || path == "/" {
-            let (base, _) = self.granted(real.as_ref(), asked)?;
-            let dir = beneath(base, real.as_ref()).map_err(|e| failed(asked, &e))?;
+            self.granted(real.as_ref(), asked)?;
+            let dir = no_links(real.as_ref()).map_err(|e| failed(asked, &e))?;
             return Ok(Root { dir, name: None, real });
         }
         let name = path
@@ -86,13 +90,8 @@ impl<'a> View<'a> {
             .unwrap_or_default()
             .trim_start_with(|c| c == '/');
         let whole = join(real.as_ref(), name.as_bstr());
-        let (base, _) = self.granted(whole.as_ref(), asked)?;
-        // What holds the admitted object itself is outside; its path has no link in it any more.
-        let dir = if whole == base {
-            Dir::open(&real.to_path_lossy())
-        } else {
-            beneath(base, real.as_ref())
-        };
+        self.granted(whole.as_ref(), asked)?;
+        let dir = no_links(real.as_ref());
         Ok(Root {
             dir: dir.map_err(|e| failed(asked, &e))?,
             name: Some(name.into()),
@@ -126,12 +125,20 @@ impl<'a> View<'a> {
         tick: &mut dyn FnMut() -> io::Result<()>,
     ) -> Result<Manifest, Refusal> {
         let mut unread = Vec::new();
-        let mut digest = |dir: &Dir, name: &BStr, meta: &Meta| digests.of(dir, name, meta, tick);
+        // Both the walk and the reading of a file tick.
+        let tick = RefCell::new(tick);
+        let mut tick_read = || (tick.borrow_mut())();
+        let mut tick_walk = || (tick.borrow_mut())();
+        let mut digest = |dir: &Dir, name: &BStr, meta: &Meta| digests.of(dir, name, meta, &mut tick_read);
+        let bounds = Bounds {
+            limit: MAX_ENTRIES,
+            tick: &mut tick_walk,
+        };
         let scanned = scan_in(
             &root.dir,
             root.name.as_ref().map(|name| name.as_bstr()),
             select,
-            MAX_ENTRIES,
+            bounds,
             &mut digest,
             &mut |path, error| unread.push((path.to_owned(), error.to_string())),
         );
@@ -152,6 +159,14 @@ impl<'a> View<'a> {
             seen
         };
         entries.retain(|entry| visible(entry.path.as_ref()));
+        for entry in entries.iter_mut().filter(|entry| entry.digest.is_some()) {
+            let whole = join(root.real.as_ref(), entry.path.as_ref());
+            let (_, map_root) = self.granted(whole.as_ref(), asked)?;
+            // The digest of what may not be read would tell a guess at its content from the truth.
+            if entry.kind == Kind::File && !self.readable(map_root, entry.mode, entry.uid) {
+                entry.digest = None;
+            }
+        }
         unread.retain(|(path, _)| self.visible(root, path.as_ref()));
         Ok((entries, unread))
     }
@@ -177,12 +192,12 @@ impl<'a> View<'a> {
             _ => failed(whole.as_ref(), &error),
         })?;
         let meta = crate::sys::at::file_meta(&file).map_err(|e| failed(whole.as_ref(), &e))?;
-        if !map_root && meta.mode() & 0o004 == 0 && !self.owns(&meta) {
+        if !self.readable(map_root, meta.mode(), meta.uid()) {
             return Err(Refusal::request(
                 Code::Refused,
                 denied(whole.as_ref()),
                 format!(
-                    "{whole} belongs to user {} and is not for everybody, and no root= names this host",
+                    "{whole} belongs to user {} and is not for everybody, and root= does not name this host for its root",
                     meta.uid()
                 ),
             ));
@@ -193,12 +208,10 @@ impl<'a> View<'a> {
         Ok(file)
     }
 
-    /// Whether a file belongs to the user of the client's name.
-    fn owns(&self, meta: &Meta) -> bool {
-        match User::from_name(self.user) {
-            Ok(Some(user)) => user.uid.as_raw() == meta.uid(),
-            _ => false,
-        }
+    /// Whether the client's user may read a file: everybody may, it is root of a host in `root=`, or it has the name of the
+    /// file's owner.
+    fn readable(&self, map_root: bool, mode: u32, uid: u32) -> bool {
+        map_root && self.user == "root" || mode & 0o004 != 0 || self.uid == Some(uid)
     }
 }
 
@@ -302,6 +315,11 @@ fn join(dir: &BStr, name: &BStr) -> BString {
         whole.extend_from_slice(name);
     }
     whole
+}
+
+/// Opens a directory whose path was resolved and decided. A link that was put on the way since then is not followed.
+fn no_links(path: &BStr) -> io::Result<Dir> {
+    Dir::open(std::path::Path::new("/"))?.beneath(path.trim_start_with(|c| c == '/').as_bstr())
 }
 
 /// Opens a directory at or below a base without following any link below the base.

@@ -73,8 +73,15 @@ fn one(part: &[u8], domain: Option<&str>, patterns: &mut Vec<Pattern>) -> Result
     let wrong = || NoPattern(part.to_str_lossy().into_owned());
     if text == "*" || text == "any" {
         patterns.push(Pattern::Any);
-    } else if AddrRange::looks_like(&text) {
-        patterns.push(Pattern::Range(text.parse().map_err(|_| wrong())?));
+    } else if AddrRange::looks_like(text.trim_end_matches(".*")) {
+        // `10.1.*` means the addresses: a name pattern would also match 10.1.evil.example, which its owner can confirm.
+        patterns.push(Pattern::Range(
+            text.trim_end_matches(".*").parse().map_err(|_| wrong())?,
+        ));
+    } else if !text.contains(|c: char| c.is_ascii_alphabetic() || matches!(c, '-' | '_'))
+        && text.contains(|c: char| c.is_ascii_digit())
+    {
+        return Err(wrong());
     } else if text
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*' | '?'))
@@ -171,11 +178,7 @@ impl fmt::Display for Decision<'_> {
 impl Access {
     /// Looks up where the paths of the rules are now.
     pub fn reals(&self) -> Reals {
-        let real = |rule: &Rule| {
-            std::fs::canonicalize(rule.path.to_path_lossy())
-                .map(|path| BString::from(path.into_os_string().into_encoded_bytes()))
-                .unwrap_or_else(|_| rule.path.clone())
-        };
+        let real = |rule: &Rule| real(rule.path.as_ref());
         Reals {
             admit: self.admit.iter().map(real).collect(),
             deny: self.deny.iter().map(real).collect(),
@@ -221,6 +224,27 @@ impl Access {
             .iter()
             .chain(&self.deny)
             .any(|rule| names_needed(&rule.hosts) || names_needed(&rule.root))
+    }
+}
+
+/// Where a path is, links resolved; of one that is not there yet, the part that is. So a rule for a path that is made only
+/// now, below a link, covers it from the start.
+fn real(path: &BStr) -> BString {
+    let mut there = path.len();
+    loop {
+        let (head, rest) = path.split_at(there);
+        if let Ok(found) = std::fs::canonicalize(if head.is_empty() { b"/" } else { head }.to_path_lossy()) {
+            let mut whole = BString::from(found.into_os_string().into_encoded_bytes());
+            if whole == "/" && !rest.is_empty() {
+                whole.clear();
+            }
+            whole.extend_from_slice(rest);
+            return whole;
+        }
+        match head.rfind_byte(b'/') {
+            Some(at) if !head.is_empty() => there = at,
+            _ => return path.to_owned(),
+        }
     }
 }
 
@@ -294,8 +318,23 @@ mod tests {
     }
 
     #[test]
+    fn a_star_behind_numbers_stands_for_addresses_and_never_for_a_name() {
+        let patterns = list("10.1.*");
+        assert!(grants(&patterns, &peer("10.1.2.3", &[])));
+        assert!(!grants(&patterns, &peer("192.0.2.1", &["10.1.evil.example"])));
+        assert!(grants(&list("10.1.*.*"), &peer("10.1.2.3", &[])));
+    }
+
+    #[test]
     fn what_is_no_pattern_is_an_error_not_nothing() {
-        for word in ["10.1.0.0/99", "300.1.1.1", "a b/c", "$(domain_list)"] {
+        for word in [
+            "10.1.0.0/99",
+            "300.1.1.1",
+            "a b/c",
+            "$(domain_list)",
+            "10.*.3.4",
+            "10.1.?",
+        ] {
             assert!(Pattern::parse(word.into(), b':', None).is_err(), "{word}");
         }
     }
@@ -354,5 +393,13 @@ mod tests {
             let decision = access.decide(&reals, at(path).as_str().into(), &peer);
             assert_eq!(matches!(decision, Decision::Granted { .. }), yes, "{path}");
         }
+        // What is denied below the link is denied where it is, also before it is there.
+        let access = Access {
+            deny: vec![rule(&at("current/not/yet"), "*")],
+            ..access
+        };
+        let reals = access.reals();
+        let decision = access.decide(&reals, at("v2/not/yet/x").as_str().into(), &peer);
+        assert!(matches!(decision, Decision::Denied(_)), "{decision:?}");
     }
 }

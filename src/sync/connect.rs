@@ -47,7 +47,8 @@ impl Default for Options {
             trustkey: false,
             // cfengine2.md 12: TimeOut.
             connect: Duration::from_secs(10),
-            timeout: Duration::from_secs(60),
+            // A server that works gives a sign of life every two seconds.
+            timeout: Duration::from_secs(20),
             bind: None,
             ipv4_only: false,
             program: concat!("dsau ", env!("CARGO_PKG_VERSION")).to_string(),
@@ -185,7 +186,7 @@ impl Dial {
             .encode(0, stream.buffer())
             .map_err(|e| SourceError::Protocol(e.to_string()))?;
         match next(stream).map_err(|e| self.lost(e))? {
-            (_, Reply::Welcome { .. }) => Ok(()),
+            (_, Reply::Welcome { version, .. }) if (wire::VERSIONS.0..=wire::VERSIONS.1).contains(&version) => Ok(()),
             (_, Reply::Error { code, text }) => Err(self.said(code, &text)),
             _ => Err(SourceError::Protocol(format!(
                 "{} does not answer the greeting",

@@ -7,6 +7,7 @@ use bstr::BString;
 
 use super::connect::next;
 use crate::digest::Blake3;
+use crate::fsx::Entry;
 use crate::tls::{ClientStream, Deadline};
 use crate::wire::{Code, Reply};
 
@@ -16,6 +17,8 @@ pub(super) struct Content<'a> {
     deadline: &'a dyn Fn() -> Deadline,
     id: u32,
     left: u64,
+    /// What the manifest said it is.
+    wanted: Option<[u8; 32]>,
     hasher: Blake3,
     piece: Vec<u8>,
     used: usize,
@@ -32,12 +35,13 @@ pub(super) enum End {
 
 impl<'a> Content<'a> {
     /// The file whose header was just read.
-    pub fn new(stream: &'a mut ClientStream, deadline: &'a dyn Fn() -> Deadline, id: u32, size: u64) -> Self {
+    pub fn new(stream: &'a mut ClientStream, deadline: &'a dyn Fn() -> Deadline, id: u32, entry: &Entry) -> Self {
         Content {
             stream,
             deadline,
             id,
-            left: size,
+            left: entry.size,
+            wanted: entry.digest,
             hasher: Blake3::new(),
             piece: Vec::new(),
             used: 0,
@@ -87,6 +91,9 @@ impl<'a> Content<'a> {
             }
             Reply::Data(_) => return broken("content that was not announced"),
             Reply::FileEnd { .. } if self.left > 0 => return broken("less content than was announced"),
+            Reply::FileEnd { digest } if self.wanted.is_some_and(|wanted| wanted != digest) => {
+                return broken("other content than its manifest says");
+            }
             Reply::FileEnd { digest } if digest == self.hasher.finish() => self.end = Some(End::Whole),
             Reply::FileEnd { .. } => return broken("content that does not agree with its digest"),
             Reply::FileError { code, text } => self.end = Some(End::Error(code, text)),

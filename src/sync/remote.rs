@@ -1,6 +1,5 @@
 //! A server as a source of trees, and its agent as something to start.
 
-use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
@@ -15,8 +14,10 @@ use crate::fsx::{Deliver, Entry, Kind, Select, Source, SourceError};
 use crate::tls::{ClientStream, Deadline};
 use crate::wire::{self, Reply, Request, WANT_SIZE, WANT_WINDOW, Want};
 
-/// The most entries a manifest may have before we stop listening.
-const MAX_ENTRIES: usize = 4_000_000;
+/// The most entries a manifest may have before we stop listening: what the protocol says.
+const MAX_ENTRIES: usize = 1_000_000;
+/// The most bytes its entries may have as they are sent: a million of 512 bytes.
+const MAX_BYTES: usize = 512 << 20;
 
 /// A server we are connected to.
 pub struct Remote {
@@ -70,7 +71,8 @@ impl Remote {
         let mut entries: Vec<Entry> = Vec::new();
         let mut hasher = Blake3::new();
         let mut scratch = Vec::new();
-        let mut dirs: HashSet<BString> = HashSet::new();
+        let mut order = Order::default();
+        let mut bytes = 0;
         loop {
             match self.reply(id)? {
                 Reply::Alive => {}
@@ -80,19 +82,24 @@ impl Remote {
                         return Err(self.broken("a manifest that does not end"));
                     }
                     for entry in more {
-                        if !fits(entries.is_empty(), &entry, &mut dirs) {
+                        if !order.takes(&entry) {
                             return Err(self.broken("a manifest in disorder"));
                         }
                         scratch.clear();
                         if wire::put_entry(&entry, &mut scratch).is_err() {
                             return Err(self.broken("an entry that cannot be"));
                         }
+                        bytes += scratch.len();
+                        if bytes > MAX_BYTES {
+                            return Err(self.broken("a manifest that does not end"));
+                        }
                         hasher.update(&scratch);
                         entries.push(entry);
                     }
                 }
                 Reply::Unread { path, text } => {
-                    if self.unread.len() >= MAX_ENTRIES {
+                    bytes += path.len() + text.len();
+                    if self.unread.len() >= MAX_ENTRIES || bytes > MAX_BYTES {
                         return Err(self.broken("a manifest that does not end"));
                     }
                     scratch.clear();
@@ -245,7 +252,7 @@ impl Remote {
             return Err(self.dial.lost(ErrorKind::UnexpectedEof.into()));
         };
         let deadline = || -> Deadline { self.dial.deadline() };
-        let mut content = Content::new(&mut stream, &deadline, id, size);
+        let mut content = Content::new(&mut stream, &deadline, id, entry);
         if let Err(error) = content.vouch_if_empty() {
             return Err(self.dial.lost(error));
         }
@@ -281,21 +288,41 @@ impl Drop for Remote {
     }
 }
 
-/// The first entry is the root, every other one stands in a directory that came before.
-fn fits(first: bool, entry: &Entry, dirs: &mut HashSet<BString>) -> bool {
-    let parent = match entry.path.rfind_byte(b'/') {
-        Some(at) => entry.path.get(..at).unwrap_or_default(),
-        None => b"",
-    };
-    let stands = if entry.path.is_empty() {
-        first
-    } else {
-        !first && dirs.contains(parent.as_bstr())
-    };
-    if entry.kind == Kind::Dir {
-        return stands && dirs.insert(entry.path.clone());
+/// The order of a manifest: the root, then what is in it as a walk finds it, names of a directory in byte order. So nothing
+/// comes twice, and nothing stands in what is no directory.
+#[derive(Default)]
+struct Order {
+    /// The last entry; none before the root.
+    last: Option<BString>,
+    /// The directories it stands in and, where it is one, itself.
+    dirs: Vec<BString>,
+}
+
+impl Order {
+    fn takes(&mut self, entry: &Entry) -> bool {
+        let path = entry.path.as_bstr();
+        let fits = match &self.last {
+            None => path.is_empty(),
+            Some(last) => last.split(|b| *b == b'/').lt(path.split(|b| *b == b'/')),
+        };
+        let parent = match path.rfind_byte(b'/') {
+            Some(at) => path.get(..at).unwrap_or_default(),
+            None => b"",
+        };
+        if self.last.is_some() {
+            while self.dirs.last().is_some_and(|dir| dir.as_slice() != parent) {
+                self.dirs.pop();
+            }
+            if self.dirs.is_empty() {
+                return false;
+            }
+        }
+        if entry.kind == Kind::Dir {
+            self.dirs.push(entry.path.clone());
+        }
+        self.last = Some(entry.path.clone());
+        fits
     }
-    stands
 }
 
 impl Source for Remote {
@@ -339,6 +366,58 @@ impl Source for Remote {
             Reply::FetchEnd => Ok(()),
             Reply::Error { code, text } => Err(self.dial.said(code, &text)),
             _ => Err(self.broken("a reply that does not belong into a fetch")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(paths: &[&str]) -> bool {
+        let mut order = Order::default();
+        paths.iter().all(|path| {
+            order.takes(&Entry {
+                path: path.trim_end_matches('/').into(),
+                kind: if path.is_empty() || path.ends_with('/') {
+                    Kind::Dir
+                } else {
+                    Kind::Link
+                },
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                size: 0,
+                mtime: 0,
+                ctime: 0,
+                inode: (0, 0),
+                nlink: 1,
+                target: BString::default(),
+                digest: None,
+            })
+        })
+    }
+
+    #[test]
+    fn a_manifest_in_the_order_of_a_walk_is_taken() {
+        assert!(taken(&["", "a/", "a/x/", "a/x/1", "a/y", "a.b", "b"]));
+        assert!(taken(&["", "\u{1}", " ", "a/", "a/ "]));
+    }
+
+    #[test]
+    fn what_comes_twice_or_stands_in_a_link_or_nowhere_is_not_taken() {
+        for paths in [
+            &["a"][..],
+            &["", ""],
+            &["", "a", "a"],
+            &["", "a", "a/"],
+            &["", "a", "a/passwd"],
+            &["", "a/", "b", "a/x"],
+            &["", "b/", "a"],
+            &["", "a/", "a/x", "a/x"],
+            &["", "nowhere/x"],
+        ] {
+            assert!(!taken(paths), "{paths:?}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::{ClientConnection, ConnectionCommon, ServerConnection, SideData};
 use rustls_pki_types::CertificateDer;
 
@@ -40,6 +41,7 @@ struct Timed {
 impl Timed {
     fn new(tcp: TcpStream, deadline: Deadline) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
+        watch(&tcp)?;
         tcp.set_read_timeout(Some(deadline.wait))?;
         tcp.set_write_timeout(Some(deadline.wait))?;
         Ok(Timed { tcp, deadline })
@@ -60,6 +62,16 @@ impl Timed {
         }
         Ok(())
     }
+}
+
+/// A peer that vanished (power cut, cable) while nothing is under way is found out within half a minute, whatever it may
+/// be silent otherwise: the kernel asks for it.
+fn watch(tcp: &TcpStream) -> io::Result<()> {
+    setsockopt(tcp, sockopt::KeepAlive, &true)?;
+    setsockopt(tcp, sockopt::TcpKeepIdle, &10)?;
+    setsockopt(tcp, sockopt::TcpKeepInterval, &5)?;
+    setsockopt(tcp, sockopt::TcpKeepCount, &4)?;
+    Ok(())
 }
 
 /// A socket time-out is reported as `WouldBlock` by the kernel; it means the same.

@@ -3,7 +3,7 @@
 use bstr::BString;
 
 use super::codec::{Put, Take};
-use super::entry::{LEAST_ENTRY, put_entry, take_entry};
+use super::entry::{LEAST_ENTRY, put_entry, relative, take_entry};
 use super::frame::{Header, put_frame};
 use super::{MAX_DATA, MAX_NAME, MAX_PATH, MAX_REPLY, MAX_TEXT, WireError};
 use crate::fsx::Entry;
@@ -237,10 +237,14 @@ impl Reply {
                 let entries = (0..count).map(|_| take_entry(&mut take)).collect::<Result<_, _>>()?;
                 Reply::Entries(entries)
             }
-            UNREAD => Reply::Unread {
-                path: take.text("a path", MAX_PATH)?,
-                text: take.text("a text", MAX_TEXT)?,
-            },
+            UNREAD => {
+                let path = take.text("a path", MAX_PATH)?;
+                if !relative(path.as_ref()) {
+                    return Err(WireError::Value("a path"));
+                }
+                let text = take.text("a text", MAX_TEXT)?;
+                Reply::Unread { path, text }
+            }
             MANIFEST_END => Reply::ManifestEnd {
                 count: take.u64()?,
                 digest: take.digest()?,

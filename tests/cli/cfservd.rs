@@ -527,9 +527,104 @@ fn another_users_private_file_needs_root_of_the_rule() {
         let mut remote = master.connect(&client).unwrap();
         let entries = remote.manifest(&root.join("a"), &all()).unwrap();
         let wanted: Vec<&Entry> = entries.iter().filter(|entry| entry.path == "one").collect();
+        assert_eq!(
+            wanted[0].digest.is_some(),
+            served,
+            "a digest tells a guess from the truth"
+        );
         let got = fetch(&mut remote, &root.join("a"), &wanted);
         assert_eq!(got[0].1.is_ok(), served, "{got:?}");
     }
+}
+
+/// Greets as a user of the test's choice, as any program on the client's host can.
+fn greet_as(master: &Master, from: &Host, user: &str) -> dsau::tls::ClientStream {
+    use dsau::wire::{Hello, Request, VERSIONS};
+    let identity = dsau::tls::Identity::new(&from.store().load_local().unwrap()).unwrap();
+    let tcp = TcpStream::connect((SERVER, master.port)).unwrap();
+    let deadline = dsau::tls::Deadline::after(Duration::from_secs(10));
+    let (mut stream, _) = identity.connect(tcp, Some(master.host.key()), deadline).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let hello = Hello {
+        versions: VERSIONS,
+        features: 0,
+        time: now.as_secs().cast_signed(),
+        user: user.into(),
+        program: "test".into(),
+    };
+    Request::Hello(hello).encode(0, stream.buffer()).unwrap();
+    stream
+}
+
+fn replies(stream: &mut dsau::tls::ClientStream, until: impl Fn(&dsau::wire::Reply) -> bool) -> Vec<dsau::wire::Reply> {
+    let mut got = Vec::new();
+    while let Some((header, payload)) = dsau::wire::read_frame(stream, dsau::wire::MAX_REPLY).unwrap() {
+        got.push(dsau::wire::Reply::decode(header, payload).unwrap());
+        if got.last().is_some_and(&until) {
+            break;
+        }
+    }
+    got
+}
+
+#[test]
+fn root_of_a_rule_is_for_the_root_of_the_host_and_no_other_user() {
+    use dsau::wire::{Reply, Request};
+    if !nix::unistd::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "this test needs root");
+        return eprintln!("skipped: needs root");
+    }
+    for (user, served) in [("root", true), ("nobody", false)] {
+        let (server, client) = (Host::new(SERVER), Host::new(SERVER));
+        let file = server.write("srv/private", "x");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::chown(&file, Some(1), Some(1)).unwrap();
+        server.store().trust(user, client.address, &client.key()).unwrap();
+        let master = Master::start(server, "admit:\n $ROOT/srv 127.0.0.1 root=127.0.0.1\n");
+        let mut stream = greet_as(&master, &client, user);
+        let root = master.host.root.path().join("srv/private");
+        let manifest = Request::Manifest {
+            root: root.to_str().unwrap().into(),
+            known: None,
+            select: all(),
+        };
+        manifest.encode(1, stream.buffer()).unwrap();
+        let got = replies(&mut stream, |reply| matches!(reply, Reply::ManifestEnd { .. }));
+        let [Reply::Welcome { .. }, Reply::Entries(entries), _] = &got[..] else {
+            panic!("{got:?}")
+        };
+        assert_eq!(entries[0].digest.is_some(), served, "{user}");
+    }
+}
+
+#[test]
+fn a_client_that_waits_three_seconds_outlasts_a_server_that_reads_longer() {
+    let (master, client) = pair(POLICY);
+    let root = master.host.root.path().join("srv");
+    // Sparse: long to read and nothing to store.
+    fs::File::create(root.join("long")).unwrap().set_len(24 << 30).unwrap();
+    let options = Options {
+        timeout: Duration::from_secs(3),
+        ..master.options(&client)
+    };
+    let mut remote = connect(SERVER, &options).unwrap();
+    let start = Instant::now();
+    let reader = thread::spawn(move || remote.manifest(&root, &all()).map(|entries| entries.len()));
+    thread::sleep(Duration::from_secs(5));
+    if reader.is_finished() {
+        assert!(reader.join().unwrap().is_ok());
+        return eprintln!("the file was read in {:?}", start.elapsed());
+    }
+    // Cut it short: what changes while it is read is read to its end all the same, which comes now.
+    fs::File::options()
+        .write(true)
+        .open(master.host.root.path().join("srv/long"))
+        .unwrap()
+        .set_len(1)
+        .unwrap();
+    assert!(reader.join().unwrap().is_ok());
 }
 
 #[test]
@@ -589,8 +684,11 @@ fn a_broken_policy_keeps_the_old_one_and_a_good_one_takes_its_place() {
     let root = master.host.root.path().join("srv");
     let look = || master.connect(&client).unwrap().manifest(&root, &all());
     assert!(look().is_ok());
-    write_policy(&master.host, "admit:\n   $ROOT/srv $(nosuch)\n");
-    master.says("cfservd.conf:2:");
+    write_policy(
+        &master.host,
+        "admit:\n   $ROOT/srv *\ndeny:\n   $ROOT/srv/secret $(nosuch)\n",
+    );
+    master.says("cfservd.conf:4:");
     master.says("the policy has errors: keeping the one of ");
     assert!(look().is_ok());
     write_policy(&master.host, "admit:\n   $ROOT/srv 127.0.0.5\n");
@@ -617,7 +715,7 @@ fn a_policy_with_errors_does_not_start_and_p_only_checks() {
     run(&["-p"])
         .code(3)
         .stderr(predicates::str::contains("there is no policy file cfservd.conf"));
-    write_policy(&host, "admit:\n   /srv 300.1.1.1\n");
+    write_policy(&host, "deny:\n   /srv 300.1.1.1\n");
     let place = predicates::str::contains("cfservd.conf:2:");
     run(&["-p"])
         .code(3)
@@ -626,6 +724,18 @@ fn a_policy_with_errors_does_not_start_and_p_only_checks() {
             predicates::str::contains("'300.1.1.1'"),
         ));
     run(&["-F"]).code(3);
+    // What grants nothing by mistake is said and harms nobody.
+    write_policy(
+        &host,
+        "control:\n  TrustKeysFrom = ( ip-address/series )\nadmit:\n   /srv 300.1.1.1\n",
+    );
+    let file = host.work("inputs/cfservd.conf");
+    let why =
+        "is neither a host name, nor a domain such as *.example.org, nor a range of addresses: it matches no host";
+    run(&["-p"]).success().stderr(format!(
+        "cfservd: {0}:2:21: TrustKeysFrom: 'ip-address/series' {why}\ncfservd: {0}:4:9: not a host: '300.1.1.1' {why}\n",
+        file.display()
+    ));
     write_policy(&host, "admit:\n   /srv 10.1.\n");
     run(&["-p"]).success().stderr("");
     for end in ["priv", "pub"] {

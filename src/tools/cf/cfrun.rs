@@ -20,8 +20,10 @@ use crate::sync::{self, Options};
 use crate::sys::Paths;
 use crate::tools::{Place, Tool};
 
-/// How long a host may be silent. cfservd gives a sign of life every ten seconds while the agent works.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a host may be silent. cfservd gives a sign of life every two seconds while the agent works.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The most bytes of output kept of one host.
+const MAX_OUTPUT: usize = 16 << 20;
 /// How long connecting to each address of a host may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Hosts called at once where the file has no `maxchild=`.
@@ -308,14 +310,23 @@ impl Run<'_> {
         if self.list.output_level == OutputLevel::Error {
             args.push("--silent".into());
         }
-        let mut lines = Vec::new();
+        let (mut lines, mut size, mut dropped) = (Vec::new(), 0, 0u64);
         let done = sync::connect(&host.name, &options).and_then(|mut remote| {
             for note in remote.take_notes() {
                 stderr_line(&format!("cfrun:{}: {note}", host.name));
             }
-            let status = remote.exec(&args, &self.classes, &mut |line| lines.push(line.to_owned()))?;
+            let status = remote.exec(&args, &self.classes, &mut |line| {
+                size += line.len() + 32;
+                match size <= MAX_OUTPUT {
+                    true => lines.push(line.to_owned()),
+                    false => dropped += 1,
+                }
+            })?;
             Ok(status)
         });
+        if dropped > 0 {
+            lines.push(format!("... {dropped} more lines are left out").into());
+        }
         let failure = match done {
             Ok(0) => None,
             Ok(status) => Some(format!("the agent of {} ended with status {status}", host.name)),
@@ -342,10 +353,7 @@ impl Run<'_> {
                 text.extend_from_slice(format!("{}\n\n", rule.trim_end()).as_bytes());
             }
             for line in &report.lines {
-                text.extend(
-                    line.iter()
-                        .map(|b| if b.is_ascii_control() && *b != b'\t' { b'?' } else { *b }),
-                );
+                text.extend(harmless(line));
                 text.push(b'\n');
             }
             if !self.silent {
@@ -363,6 +371,19 @@ impl Run<'_> {
     }
 }
 
+/// A line of a peer without what a terminal would obey: control characters, also the ones above ASCII in either form.
+fn harmless(line: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for chunk in line.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let shown = if c.is_control() && c != '\t' { '?' } else { c };
+            out.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        out.extend(chunk.invalid().iter().map(|b| if *b < 0xa0 { b'?' } else { *b }));
+    }
+    out
+}
+
 /// The original's words for what went wrong, and the cause.
 fn failure(host: &str, error: &SourceError) -> String {
     let said = match error {
@@ -374,4 +395,17 @@ fn failure(host: &str, error: &SourceError) -> String {
     let cause = error.to_string();
     let cause = cause.strip_prefix(&format!("{host}: ")).unwrap_or(&cause);
     format!("{said}: {cause}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_of_a_host_steers_the_terminal() {
+        assert_eq!(
+            harmless(b"a\tb\x1b[0m\xc2\x9b1m\x9b\xff\xc3\xa4"),
+            b"a\tb?[0m?1m?\xff\xc3\xa4"
+        );
+    }
 }
