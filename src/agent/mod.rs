@@ -34,7 +34,7 @@ mod files;
 mod filters;
 mod generation;
 pub mod job;
-mod lastgood;
+pub mod lastgood;
 mod links;
 mod memory;
 pub mod mode;

@@ -77,8 +77,13 @@ pub struct Master {
 impl Master {
     /// Starts a server on a free port. `$ROOT` in the policy is the root of the host.
     pub fn start(host: Host, policy: &str) -> Master {
-        let port = free_port(host.address);
         write_policy(&host, policy);
+        Master::boot(host)
+    }
+
+    /// Starts a server with the policy that is there.
+    pub fn boot(host: Host) -> Master {
+        let port = free_port(host.address);
         let mut child = Command::new(assert_cmd::cargo::cargo_bin!("cfservd"))
             .args(["-F", "-v", "--port", &port.to_string()])
             .env("DSAU_ROOT", host.root.path())
@@ -699,6 +704,24 @@ fn a_broken_policy_keeps_the_old_one_and_a_good_one_takes_its_place() {
     master.signal("-HUP");
     master.says("is gone: keeping the policy of");
     refused(look());
+}
+
+#[test]
+fn a_host_that_boots_with_a_broken_policy_serves_by_the_last_good_one_and_takes_the_mended_one() {
+    let (mut master, client) = pair(POLICY);
+    let root = master.host.root.path().join("srv");
+    assert!(master.connect(&client).unwrap().manifest(&root, &all()).is_ok());
+    master.child.kill().unwrap();
+    master.child.wait().unwrap();
+    write_policy(&master.host, "admit:\n   $ROOT/srv $(nosuch)\n");
+    let host = std::mem::replace(&mut master.host, Host::new("127.0.0.9"));
+    let master = Master::boot(host);
+    master.says("cfservd.conf:2:");
+    master.says("the policy has errors: keeping the one of ");
+    assert!(master.connect(&client).unwrap().manifest(&root, &all()).is_ok());
+    write_policy(&master.host, "admit:\n   $ROOT/srv 127.0.0.5\n");
+    master.says("the policy was read again");
+    refused(master.connect(&client).unwrap().manifest(&root, &all()));
 }
 
 #[test]

@@ -132,3 +132,30 @@ fn a_master_that_is_down_or_cut_off_does_not_keep_the_policy_from_running() {
     lab.heal("master");
     site::converge(&lab, "client1");
 }
+
+#[test]
+fn a_client_that_boots_with_a_broken_cfservd_conf_can_be_managed_and_mended() {
+    let Some(lab) = keeping("first") else { return };
+    lab.ok("master", &format!("cp {INPUTS}/cfservd.conf /root/good"));
+    lab.ok(
+        "master",
+        &format!("printf 'admit:\\n  /x $(nosuch)\\n' >>{INPUTS}/cfservd.conf"),
+    );
+    site::agent(&lab, "client1");
+    assert_eq!(
+        lab.read("client1", &format!("{WORK}/inputs/cfservd.conf")),
+        lab.read("master", &format!("{INPUTS}/cfservd.conf")),
+        "the broken one has arrived"
+    );
+    lab.kill("client1");
+    lab.boot("client1");
+    lab.ok("master", &format!("cp /root/good {INPUTS}/cfservd.conf"));
+    keep(&lab, "second");
+    let push = lab.sh("master", "cfrun client1.lab.example.com -- --inform");
+    assert_eq!(push.code, 0, "{}", push.all());
+    assert_eq!(lab.read("client1", "/etc/kept"), "second\n");
+    assert_eq!(
+        lab.read("client1", &format!("{WORK}/inputs/cfservd.conf")),
+        lab.read("master", "/root/good")
+    );
+}

@@ -314,15 +314,19 @@ impl Policy {
     fn settings(&mut self, call: &Call, now: &Zoned) -> &Settings {
         let changed = self.seen.is_empty() || self.seen.iter().any(|(path, time)| stamp(path) != *time);
         if changed {
+            let mut files = vec![call.paths.inputs().join("cfagent.conf")];
             match Settings::read(&call.paths, &call.host, now) {
                 Ok(settings) => {
                     settings.faults.iter().for_each(|fault| warn!("{fault}"));
                     self.settings = settings;
                 }
-                Err(errors) => told(&errors),
+                Err(errors) => {
+                    told(&errors);
+                    // Also a file that is imported only now: its repair is to be noticed.
+                    files.extend(errors.iter().map(|error| PathBuf::from(error.pos.file.as_ref())));
+                }
             }
-            let mut files = self.settings.files.clone();
-            files.push(call.paths.inputs().join("cfagent.conf"));
+            files.extend(self.settings.files.iter().cloned());
             self.seen = files
                 .into_iter()
                 .map(|path| {

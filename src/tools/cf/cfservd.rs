@@ -17,14 +17,19 @@ use log::{LevelFilter, error, info, warn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::agent::lastgood::{Generation, Reader};
 use crate::diag::{Exit, Fail, stderr_line};
 use crate::facts::{Host, Machine, initial_context};
 use crate::keys::{KeyError, Store};
 use crate::policy::PolicyError;
 use crate::serve::{Config, Limits, Server, load};
+use crate::state;
 use crate::sys::Paths;
 use crate::tls::Identity;
 use crate::tools::{Place, Tool};
+
+/// The name of the last policy that was in order, in the state directory.
+const KEPT: &str = "last_good.server";
 
 /// How often the files of the policy are looked at when nobody connects.
 const LOOK: Duration = Duration::from_secs(2);
@@ -81,7 +86,13 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     };
     crate::log::init(c"cfservd", level);
     let mut policy = Policy::new(&matches);
-    let config = policy.read().map_err(|errors| report(&errors))?;
+    let config = match policy.read() {
+        Ok(config) => config,
+        Err(errors) => {
+            let failed = report(&errors);
+            policy.read_kept(&errors).ok_or(failed)?
+        }
+    };
     if policy.seen.is_empty() {
         return Err(
             Fail::new(Exit::Policy, format!("there is no policy file {}", policy.entry))
@@ -137,6 +148,8 @@ struct Policy {
     paths: Paths,
     entry: BString,
     env: Vec<(OsString, OsString)>,
+    /// Where the last policy that was in order is kept. A policy named by hand, or checked only, is not.
+    kept: Option<PathBuf>,
     seen: Vec<(PathBuf, Option<Stamp>)>,
     since: Zoned,
 }
@@ -158,8 +171,11 @@ impl Policy {
     fn new(matches: &ArgMatches) -> Self {
         let entry = matches.get_one::<OsString>("file").cloned().unwrap_or_default();
         let library_path = matches.get_one::<OsString>("ld-library-path").cloned();
+        let paths = Paths::from_env();
+        let own = entry == "cfservd.conf" && !matches.get_flag("parse-only");
         Policy {
-            paths: Paths::from_env(),
+            kept: own.then(|| paths.state()),
+            paths,
             entry: entry.into_encoded_bytes().into(),
             env: library_path
                 .map(|path| ("LD_LIBRARY_PATH".into(), path))
@@ -173,13 +189,20 @@ impl Policy {
     /// Reads it anew. What was read is looked at from now on, also when it is wrong.
     fn read(&mut self) -> Result<Config, Vec<PolicyError>> {
         let host = Host::detect();
-        let context = initial_context(&host, &Zoned::now());
+        let now = Zoned::now();
+        let context = initial_context(&host, &now);
         let mut world = Machine::new(&self.paths, host);
+        let mut reader = Reader::recording(&mut world, now.timestamp().as_second(), false);
         // Stamps first: what changes while we read is read again.
         self.look();
-        let (mut config, program) = load(self.entry.as_ref(), context, &mut world)?;
+        let (mut config, program) = load(self.entry.as_ref(), context, &mut reader)?;
         for warning in &program.warnings {
             warn!("{warning}");
+        }
+        if let Some(dir) = self.kept.as_deref().filter(|_| !program.files.is_empty())
+            && let Err(error) = state::Store::open(dir).and_then(|store| reader.read.keep(&store, KEPT))
+        {
+            warn!("cannot keep this policy as the last good one: {error}");
         }
         config.env.clone_from(&self.env);
         let known: Vec<PathBuf> = self.seen.iter().map(|(path, _)| path.clone()).collect();
@@ -187,6 +210,37 @@ impl Policy {
             self.seen = program.files.iter().map(|path| (path.clone(), stamp(path))).collect();
         }
         Ok(config)
+    }
+
+    /// At the start, when the policy is broken: the last one that was in order, so that the host can be managed and
+    /// be sent a repaired one. `None` where none is known.
+    fn read_kept(&mut self, errors: &[PolicyError]) -> Option<Config> {
+        let store = state::Store::open(self.kept.as_deref()?).ok()?;
+        let kept = Generation::load(&store, KEPT).ok().filter(|kept| !kept.is_empty())?;
+        let since = jiff::Timestamp::from_second(kept.since).unwrap_or_default();
+        self.since = since.to_zoned(jiff::tz::TimeZone::system());
+        let host = Host::detect();
+        let context = initial_context(&host, &Zoned::now());
+        let mut world = Machine::new(&self.paths, host);
+        let mut reader = Reader::replaying(&mut world, kept);
+        let (mut config, program) = load(self.entry.as_ref(), context, &mut reader).ok()?;
+        config.env.clone_from(&self.env);
+        self.seen = program.files.iter().map(|path| (path.clone(), stamp(path))).collect();
+        self.refuse(errors);
+        Some(config)
+    }
+
+    /// Tells the errors of a policy that is not put in force.
+    fn refuse(&mut self, errors: &[PolicyError]) {
+        for error in errors {
+            error!("{error}");
+            // A file that is imported only now is looked at too, or its repair would not be noticed.
+            let file = PathBuf::from(error.pos.file.as_ref());
+            if !self.seen.iter().any(|(known, _)| *known == file) {
+                self.seen.push((file.clone(), stamp(&file)));
+            }
+        }
+        error!("the policy has errors: keeping the one of {}", time(&self.since));
     }
 
     fn look(&mut self) {
@@ -213,17 +267,7 @@ impl Policy {
                 self.look();
                 error!("{} is gone: keeping the policy of {}", self.entry, time(&self.since));
             }
-            Err(errors) => {
-                for error in &errors {
-                    error!("{error}");
-                    // A file that is imported only now is looked at too, or its repair would not be noticed.
-                    let file = PathBuf::from(error.pos.file.as_ref());
-                    if !self.seen.iter().any(|(known, _)| *known == file) {
-                        self.seen.push((file.clone(), stamp(&file)));
-                    }
-                }
-                error!("the policy has errors: keeping the one of {}", time(&self.since));
-            }
+            Err(errors) => self.refuse(&errors),
         }
     }
 }
