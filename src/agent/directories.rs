@@ -10,7 +10,7 @@ use super::job::BadAttr;
 use super::mode::ModeChange;
 use super::perms::{Manner, Wish};
 use super::{Job, Outcome, Run, owner};
-use crate::fsx::Place;
+use crate::fsx::{Dir, Place};
 use crate::policy::Section;
 
 /// The action.
@@ -72,18 +72,19 @@ fn wish(run: &Run<'_>, job: &Job, path: &Path) -> Result<Wish, BadAttr> {
 
 fn one(run: &mut Run<'_>, path: &Path, wish: &Wish) -> io::Result<Outcome> {
     // A link to a directory is that directory.
-    let real = match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => std::fs::canonicalize(path)?,
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::NotADirectory, "something else is there")),
+    let dir = match Dir::open(path) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, "something else is there"));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return make(run, path, wish),
         Err(error) => return Err(error),
     };
-    let Ok(place) = Place::of(&real) else {
+    if dir.self_meta()?.inode() == Dir::open(Path::new("/"))?.self_meta()?.inode() {
         // The root itself.
         return Ok(Outcome::Kept);
-    };
-    let meta = place.dir.meta(place.name())?;
-    let changed = run.check_object(&place.dir, place.name(), path, &meta, wish, Manner::Fix("Directory"))?;
+    }
+    let changed = run.check_held(&dir.as_object()?, path, wish, Manner::Fix("Directory"))?;
     Ok(if changed { Outcome::Repaired } else { Outcome::Kept })
 }
 

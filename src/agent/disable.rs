@@ -198,12 +198,14 @@ fn rename(run: &mut Run<'_>, job: &Job, place: &Place, meta: &Meta, dest: Option
     if run.dry {
         return Ok(Outcome::Repaired);
     }
+    let held = place.dir.object(place.name()).map_err(sys)?;
+    let now = held.meta().map_err(sys)?;
+    if place.dir.may_be_planted(&now).map_err(sys)? {
+        return Err(sys(planted()));
+    }
     place.dir.rename(place.name(), &to.dir, to.name()).map_err(sys)?;
-    if !meta.is_link() {
-        to.dir
-            .object(to.name())
-            .and_then(|object| object.chmod(0o600))
-            .map_err(sys)?;
+    if !now.is_link() {
+        held.chmod(0o600).map_err(sys)?;
     }
     to.dir.sync().map_err(sys)?;
     run.report
@@ -254,7 +256,17 @@ fn like(meta: &Meta) -> Wanted {
 /// Empties a file in place: who writes to it goes on doing so.
 fn empty(place: &Place, meta: &Meta) -> io::Result<()> {
     let file = place.dir.open_or_create(place.name(), meta.mode())?;
+    if place.dir.may_be_planted(&crate::sys::at::file_meta(&file)?)? {
+        return Err(planted());
+    }
     file.set_len(0)
+}
+
+fn planted() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "it has other names, and lies where others can put files: it may be any file of the system",
+    )
 }
 
 /// F.N-1 → F.N, …, F → F.1, and a new empty F with the old mode and owner.

@@ -300,7 +300,7 @@ fn object(
         return Ok(());
     }
     if sweep.act.compress {
-        return compress(run, path, sweep);
+        return compress(run, dir, path, sweep);
     }
     if sweep.act.touch {
         touch(run, dir, name, sweep)?;
@@ -389,7 +389,7 @@ fn link(run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, sweep: &mut Swee
         if path.starts_with(&target) {
             return Ok(());
         }
-        let below = Dir::open(&target)?;
+        let below = dir.through(name)?;
         inside(run, &below, path, sweep, depth);
     }
     Ok(())
@@ -405,7 +405,7 @@ fn touch(run: &mut Run<'_>, dir: &Dir, name: &BStr, sweep: &mut Sweep) -> io::Re
 }
 
 /// `action=compress`: `CompressCommand`, or gzip, on the file.
-fn compress(run: &mut Run<'_>, path: &Path, sweep: &mut Sweep) -> io::Result<()> {
+fn compress(run: &mut Run<'_>, dir: &Dir, path: &Path, sweep: &mut Sweep) -> io::Result<()> {
     use crate::sys::process::{Argv, Command};
     let bytes = path.as_os_str().as_bytes();
     if [&b".gz"[..], b".Z", b".bz2", b".xz", b".zst"]
@@ -419,16 +419,17 @@ fn compress(run: &mut Run<'_>, path: &Path, sweep: &mut Sweep) -> io::Result<()>
         .get("CompressCommand")
         .map(|text| run.ctx.expand(text.as_bstr()));
     let mut argv = crate::sys::process::split(&command.unwrap_or_else(|| "/bin/gzip".into()));
-    argv.push(bytes.into());
+    // Named from its directory, which is held: the path may lead elsewhere by now.
+    argv.push(objects::here(path));
     run.report.inform(format_args!("Compressing file {}", path.display()));
     sweep.changed = true;
     if run.dry {
         return Ok(());
     }
     let mut said = Vec::new();
-    let outcome = crate::sys::process::run(&Command::new(Argv::Direct(argv)), &mut |line| {
-        said.push(BString::from(line))
-    })?;
+    let mut command = Command::new(Argv::Direct(argv));
+    command.chdir = Some(dir.proc_path());
+    let outcome = crate::sys::process::run(&command, &mut |line| said.push(BString::from(line)))?;
     if outcome.success() {
         return Ok(());
     }

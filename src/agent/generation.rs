@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use bstr::{BString, ByteSlice, ByteVec};
 use serde::{Deserialize, Serialize};
@@ -46,11 +47,13 @@ pub struct Batch {
     policy: bool,
     files: VecDeque<Waiting>,
     bytes: u64,
+    /// The directories they are in, each held once: there may be more files than a process may hold open.
+    dirs: HashMap<(u64, u64), Rc<Dir>>,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    dir: Dir,
+    dir: Rc<Dir>,
     dir_path: PathBuf,
     temp: BString,
     name: BString,
@@ -67,6 +70,7 @@ impl Batch {
             policy,
             files: VecDeque::new(),
             bytes: 0,
+            dirs: HashMap::new(),
         }
     }
 
@@ -79,9 +83,16 @@ impl Batch {
         keep: Option<Backup>,
         said: Vec<String>,
     ) -> io::Result<()> {
+        let dir = match self.hold(&spot.dir) {
+            Ok(dir) => dir,
+            Err(error) => {
+                let _ = spot.dir.unlink(temp.as_bstr());
+                return Err(error);
+            }
+        };
         self.bytes += size;
         self.files.push_back(Waiting {
-            dir: spot.dir.again()?,
+            dir,
             dir_path: spot.path.parent().unwrap_or(Path::new("/")).to_path_buf(),
             temp,
             name: spot.name.clone(),
@@ -89,6 +100,16 @@ impl Batch {
             said,
         });
         Ok(())
+    }
+
+    fn hold(&mut self, dir: &Dir) -> io::Result<Rc<Dir>> {
+        let id = dir.self_meta()?.inode();
+        if let Some(held) = self.dirs.get(&id) {
+            return Ok(Rc::clone(held));
+        }
+        let held = Rc::new(dir.again()?);
+        self.dirs.insert(id, Rc::clone(&held));
+        Ok(held)
     }
 
     /// Whether these are policy files, which come together or not at all.
@@ -101,39 +122,55 @@ impl Batch {
         !self.policy && (self.files.len() >= MOST_FILES || self.bytes >= MOST_BYTES)
     }
 
-    /// Puts all of them in place. On an error those that are not in place are dropped; the old files stay.
+    /// Puts all of them in place. One that cannot be is told, and the others still come; of policy files all or none
+    /// do, and the error is given. The old files stay.
     pub fn commit(&mut self, run: &mut Run<'_>, job: &Job) -> io::Result<()> {
         if self.files.is_empty() {
             return Ok(());
         }
-        fsx::settle(self.files.iter().map(|file| (&file.dir, file.temp.as_bstr())))?;
-        for file in &mut self.files {
-            if let Some(keep) = &file.keep
-                && let Some(moved) = fsx::save_unsynced(&file.dir, file.name.as_bstr(), keep)?.moved
-            {
-                let beside = keep.path.with_file_name(keep.name_of(file.name.as_bstr()).as_path());
-                let text = format!("Moved {} to repository location {}", beside.display(), moved.display());
-                file.said.push(text);
+        fsx::settle(self.files.iter().map(|file| (&*file.dir, file.temp.as_bstr())))?;
+        self.bytes = 0;
+        if self.policy {
+            self.commit_policy(run, job)?;
+        } else {
+            self.commit_each(run, job)?;
+        }
+        self.dirs.clear();
+        Ok(())
+    }
+
+    fn commit_each(&mut self, run: &mut Run<'_>, job: &Job) -> io::Result<()> {
+        while let Some(mut file) = self.files.pop_front() {
+            match file.keep_old().and_then(|()| file.put()) {
+                Ok(()) => file.tell(run, job),
+                Err(error) => {
+                    let _ = file.dir.unlink(file.temp.as_bstr());
+                    let shown = file.dir_path.join(file.name.as_path());
+                    run.report.error(format_args!(
+                        "Cannot put {} in place: {error}; the old file stays",
+                        shown.display()
+                    ));
+                    super::copy::failover(run, job);
+                }
             }
+        }
+        self.dirs.values().try_for_each(|dir| dir.sync())
+    }
+
+    fn commit_policy(&mut self, run: &mut Run<'_>, job: &Job) -> io::Result<()> {
+        for file in &mut self.files {
+            file.keep_old()?;
         }
         if let Some(store) = &self.journal {
             let steps = self.files.iter().map(Waiting::step).collect();
             store.update(FILE, |pending: &mut Pending| *pending = Pending { steps })?;
         }
-        let mut dirs = HashMap::new();
         while let Some(file) = self.files.front() {
-            file.dir.rename(file.temp.as_bstr(), &file.dir, file.name.as_bstr())?;
+            file.put()?;
             let Some(file) = self.files.pop_front() else { break };
-            for text in file.said {
-                run.report.inform(text);
-            }
-            run.record(job, Outcome::Repaired);
-            dirs.insert(file.dir.self_meta()?.inode(), file.dir);
+            file.tell(run, job);
         }
-        for dir in dirs.values() {
-            dir.sync()?;
-        }
-        self.bytes = 0;
+        self.dirs.values().try_for_each(|dir| dir.sync())?;
         match &self.journal {
             Some(store) => store.remove(FILE),
             None => Ok(()),
@@ -142,6 +179,31 @@ impl Batch {
 }
 
 impl Waiting {
+    /// Keeps what is there now, where the rule says so.
+    fn keep_old(&mut self) -> io::Result<()> {
+        if let Some(keep) = &self.keep
+            // Gone meanwhile: nothing to keep.
+            && self.dir.look(self.name.as_bstr())?.is_some()
+            && let Some(moved) = fsx::save_unsynced(&self.dir, self.name.as_bstr(), keep)?.moved
+        {
+            let beside = keep.path.with_file_name(keep.name_of(self.name.as_bstr()).as_path());
+            let text = format!("Moved {} to repository location {}", beside.display(), moved.display());
+            self.said.push(text);
+        }
+        Ok(())
+    }
+
+    fn put(&self) -> io::Result<()> {
+        self.dir.rename(self.temp.as_bstr(), &self.dir, self.name.as_bstr())
+    }
+
+    fn tell(self, run: &mut Run<'_>, job: &Job) {
+        for text in self.said {
+            run.report.inform(text);
+        }
+        run.record(job, Outcome::Repaired);
+    }
+
     fn step(&self) -> Step {
         Step {
             dir: key_of(self.dir_path.as_os_str().as_encoded_bytes()),

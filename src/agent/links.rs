@@ -288,6 +288,7 @@ fn make_way(
     run.report.inform(format_args!("Moving {shown} to {shown}.cfsaved"));
     let mut keep = Backup::beside(&place.path);
     keep.stamp = Some(run.now.clone());
+    keep.kept = run.kept.clone();
     let saved = keep.name_of(place.name());
     run.report.verbose(format_args!("It is called {saved} now"));
     if !run.dry {

@@ -99,6 +99,12 @@ pub fn expand(path: &BStr) -> Vec<PathBuf> {
     found
 }
 
+/// The last component of a path as an argument of a program that is started in its directory: no option, no path.
+pub fn here(path: &Path) -> BString {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    [b"./", name].concat().into()
+}
+
 /// The home directories of people: of users with a number from 1000 on, and of root, where they exist.
 pub fn home_directories() -> Vec<PathBuf> {
     let content = std::fs::read("/etc/passwd").unwrap_or_default();

@@ -10,7 +10,7 @@ use super::job::BadAttr;
 use super::mode::ModeChange;
 use super::report::Level;
 use super::{Job, Run, owner};
-use crate::fsx::{Dir, Meta};
+use crate::fsx::{Dir, Meta, Object};
 
 /// What mode and owner an object should have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,13 @@ impl Wish {
             Some(change) if is_dir => change.apply_to_dir(mode, self.rxdirs),
             Some(change) => change.apply(mode),
         }
+    }
+
+    /// Whether nothing is to be changed.
+    fn is_met_by(&self, meta: &Meta) -> bool {
+        self.uid_for(meta.uid()).is_none()
+            && self.gid_for(meta.gid()).is_none()
+            && (meta.is_link() || self.mode_for(meta.mode(), meta.is_dir()) == meta.mode())
     }
 
     /// The owner to set, when the one that is there does not fit.
@@ -91,6 +98,24 @@ impl Run<'_> {
         wish: &Wish,
         manner: Manner,
     ) -> io::Result<bool> {
+        if wish.is_met_by(meta) {
+            return Ok(false);
+        }
+        // From here on the object that is held, whatever gets its name meanwhile.
+        let held = dir.object(name)?;
+        if manner != Manner::Warn && dir.may_be_planted(&held.meta()?)? {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it has other names, and lies where others can put files: it may be any file of the system; \
+                 its mode and owner are left alone",
+            ));
+        }
+        self.check_held(&held, path, wish, manner)
+    }
+
+    /// As [`Run::check_object`], of an object that is held.
+    pub fn check_held(&mut self, held: &Object, path: &Path, wish: &Wish, manner: Manner) -> io::Result<bool> {
+        let meta = &held.meta()?;
         let mut differs = false;
         let (uid, gid) = (wish.uid_for(meta.uid()), wish.gid_for(meta.gid()));
         let shown = path.display();
@@ -98,13 +123,21 @@ impl Run<'_> {
             differs = true;
             self.say_owner(path, meta, uid, gid, manner);
             if manner != Manner::Warn && !self.dry {
-                dir.object(name)?.chown(uid, gid)?;
+                held.chown(uid, gid)?;
             }
         }
         if meta.is_link() {
             return Ok(differs);
         }
-        let wanted = wish.mode_for(meta.mode(), meta.is_dir());
+        // A program that one user made to run as himself is not made to run as another, unless the rule says so.
+        let mut lost_bits = 0;
+        if meta.is_file() && uid.is_some() {
+            lost_bits |= 0o4000;
+        }
+        if meta.is_file() && gid.is_some() {
+            lost_bits |= 0o2000;
+        }
+        let wanted = wish.mode_for(meta.mode() & !lost_bits, meta.is_dir());
         // A new owner takes the set-id bits away, also when the mode as such was right.
         let lost = differs && manner != Manner::Warn && wanted & 0o6000 != 0 && meta.is_file();
         if wanted != meta.mode() {
@@ -125,7 +158,7 @@ impl Run<'_> {
             }
         }
         if (wanted != meta.mode() || lost) && manner != Manner::Warn && !self.dry {
-            dir.object(name)?.chmod(wanted)?;
+            held.chmod(wanted)?;
         }
         Ok(differs)
     }

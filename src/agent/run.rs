@@ -54,6 +54,8 @@ pub struct Run<'a> {
     pub dead_servers: HashMap<BString, String>,
     /// Destinations of `SingleCopy` that were written.
     pub written: HashSet<PathBuf>,
+    /// Backups that were made.
+    pub kept: crate::fsx::Kept,
     /// What is remembered from run to run.
     pub memory: Memory,
     /// The moment the run began.
@@ -108,6 +110,7 @@ impl<'a> Run<'a> {
             sources: Some(parts.sources),
             dead_servers: HashMap::new(),
             written: HashSet::new(),
+            kept: crate::fsx::Kept::default(),
             memory: parts.memory,
             now: parts.now,
             dry,

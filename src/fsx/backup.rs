@@ -1,17 +1,27 @@
 //! What is replaced is kept: `F.cfsaved`, time-stamped, or in the repository (cfengine2.md 15.4).
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use bstr::{BStr, BString, ByteSlice};
 
 use super::{Fresh, Place, Wanted, stray};
 use crate::sys::at::Dir;
 
+/// The backups one run has made. Two rules may change the same file in one run: what was there before the run is kept,
+/// not what the first rule made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept(Rc<RefCell<HashSet<PathBuf>>>);
+
 /// How the old file is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
+    /// What this run has kept already.
+    pub kept: Kept,
     /// The file's own path: its name in the repository is made of it.
     pub path: PathBuf,
     /// Added to the name, usually `.cfsaved`.
@@ -26,6 +36,7 @@ impl Backup {
     /// `F.cfsaved` beside the file.
     pub fn beside(path: &Path) -> Self {
         Backup {
+            kept: Kept::default(),
             path: path.to_path_buf(),
             suffix: ".cfsaved".into(),
             stamp: None,
@@ -79,23 +90,33 @@ pub fn save(dir: &Dir, name: &BStr, keep: &Backup) -> io::Result<Saved> {
 pub fn save_unsynced(dir: &Dir, name: &BStr, keep: &Backup) -> io::Result<Saved> {
     let saved = keep.name_of(name);
     let beside = keep.path.with_file_name(std::ffi::OsStr::from_bytes(&saved));
-    let Some((repository, rep_char)) = &keep.repository else {
-        second_name(dir, name, dir, saved.as_ref())?;
-        return Ok(Saved { beside, moved: None });
-    };
-    let place = canonical(&beside, *rep_char);
-    let target = repository.join(std::ffi::OsStr::from_bytes(&place));
-    let (target_place, _) = Place::with_parents(&target, 0o700)?;
-    second_name(dir, name, &target_place.dir, target_place.name())?;
-    target_place.dir.sync()?;
-    Ok(Saved {
-        beside,
-        moved: Some(target),
-    })
+    let moved = keep.repository.as_ref().map(|(repository, rep_char)| {
+        let place = canonical(&beside, *rep_char);
+        repository.join(std::ffi::OsStr::from_bytes(&place))
+    });
+    let place = moved.as_ref().unwrap_or(&beside);
+    if keep.kept.0.borrow().contains(place) {
+        return Ok(Saved { beside, moved });
+    }
+    match &moved {
+        None => second_name(dir, name, dir, saved.as_ref())?,
+        Some(target) => {
+            let (target, _) = Place::with_parents(target, 0o700)?;
+            second_name(dir, name, &target.dir, target.name())?;
+            target.dir.sync()?;
+        }
+    }
+    keep.kept.0.borrow_mut().insert(place.clone());
+    Ok(Saved { beside, moved })
 }
 
 /// Gives an object a second name, replacing what has that name, in one step.
 fn second_name(from: &Dir, name: &BStr, to: &Dir, second: &BStr) -> io::Result<()> {
+    let meta = from.meta(name)?;
+    if meta.is_file() && meta.mode() & 0o6000 != 0 {
+        // A program that was replaced, perhaps because it was faulty, must not go on running as its owner.
+        return copy(from, name, to, second);
+    }
     let temp = stray::temp_name();
     match from.hard_link(name, to, temp.as_ref()) {
         Ok(()) => {
@@ -121,7 +142,7 @@ fn copy(from: &Dir, name: &BStr, to: &Dir, second: &BStr) -> io::Result<()> {
     fresh.flush()?;
     let root = nix::unistd::geteuid().is_root();
     let wanted = Wanted {
-        mode: meta.mode(),
+        mode: meta.mode() & !0o6000,
         uid: root.then(|| meta.uid()),
         gid: root.then(|| meta.gid()),
         times: Some((meta.atime(), meta.mtime())),
@@ -142,8 +163,9 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let path = top.path().join("f");
         let dir = Dir::open(top.path()).unwrap();
-        let keep = Backup::beside(&path);
         for (content, kept) in [("one", None), ("two", Some("one")), ("three", Some("two"))] {
+            // Each in a run of its own.
+            let keep = Backup::beside(&path);
             let saved = write_whole(&dir, "f".into(), content.as_bytes(), &Wanted::default(), Some(&keep)).unwrap();
             assert_eq!(saved.is_some(), kept.is_some());
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
@@ -162,6 +184,33 @@ mod tests {
             save(&dir, "f".into(), &Backup::beside(&path)).unwrap();
         }
         assert_eq!(dir.names().unwrap(), ["f", "f.cfsaved"]);
+    }
+
+    #[test]
+    fn what_was_there_before_the_run_is_kept_when_a_file_changes_twice_in_it() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("f");
+        fs::write(&path, "mine").unwrap();
+        let dir = Dir::open(top.path()).unwrap();
+        let keep = Backup::beside(&path);
+        for content in ["one", "two"] {
+            write_whole(&dir, "f".into(), content.as_bytes(), &Wanted::default(), Some(&keep)).unwrap();
+        }
+        assert_eq!(fs::read_to_string(top.path().join("f.cfsaved")).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+    }
+
+    #[test]
+    fn the_backup_of_a_set_id_program_no_longer_is_one() {
+        use std::os::unix::fs::PermissionsExt;
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("f");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
+        let dir = Dir::open(top.path()).unwrap();
+        save(&dir, "f".into(), &Backup::beside(&path)).unwrap();
+        let mode = |name: &str| fs::metadata(top.path().join(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode("f"), mode("f.cfsaved")), (0o4755, 0o755));
     }
 
     #[test]

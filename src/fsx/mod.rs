@@ -25,7 +25,7 @@ mod tree;
 mod wild;
 
 pub use crate::sys::at::{Dir, Meta, Node, Object};
-pub use backup::{Backup, Saved, canonical, save, save_unsynced};
+pub use backup::{Backup, Kept, Saved, canonical, save, save_unsynced};
 pub use link::{place_hard_link, place_symlink};
 pub use local::Local;
 pub use place::Place;

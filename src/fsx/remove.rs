@@ -23,7 +23,14 @@ fn inner(dir: &Dir, name: &BStr, path: &BString, removed: &mut dyn FnMut(&BStr),
     if depth >= MAX_DEPTH {
         return Err(io::Error::other(format!("more than {MAX_DEPTH} levels of directories")));
     }
-    let below = dir.dir(name)?;
+    // What is mounted there is no part of the tree that is to go.
+    let below = match dir.dir_of_same_mount(name) {
+        Err(error) if error.raw_os_error() == Some(nix::libc::EXDEV) => {
+            let text = format!("another file system is mounted on {path}");
+            return Err(io::Error::new(io::ErrorKind::CrossesDevices, text));
+        }
+        other => other?,
+    };
     for child in below.names()? {
         let mut child_path = path.clone();
         child_path.push(b'/');

@@ -117,7 +117,7 @@ impl<'a> Fresh<'a> {
             at::file_chown(&self.file, wanted.uid, wanted.gid)?;
         }
         if wanted.carry && old.is_some_and(|old| old.is_file()) {
-            self.carry_over(name);
+            self.carry_over(name, wanted);
         }
         // After the owner, which clears set-id bits, and after an ACL, whose mask is the group part of the mode.
         at::file_chmod(&self.file, wanted.mode)?;
@@ -142,8 +142,16 @@ impl<'a> Fresh<'a> {
 
     /// Attributes of the old file. Where one cannot be read or set (another file system, a user who is not root) the new
     /// file goes without: content matters more. Capabilities and integrity signatures belong to the old content.
-    fn carry_over(&self, name: &BStr) {
+    /// What a user put there lends nothing to a file that is not to be theirs: an access list would let them read it.
+    fn carry_over(&self, name: &BStr, wanted: &Wanted) {
         let Ok(old) = self.dir.read(name) else { return };
+        let Ok(owner) = at::file_meta(&old).map(|meta| meta.uid()) else {
+            return;
+        };
+        let ours = nix::unistd::geteuid().as_raw();
+        if owner != 0 && owner != ours && wanted.uid != Some(owner) {
+            return;
+        }
         let Ok(list) = old.list_xattr() else { return };
         for attribute in list {
             let bytes = attribute.as_bytes();

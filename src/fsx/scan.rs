@@ -140,7 +140,8 @@ impl Walk<'_, '_, '_> {
         {
             match dir.dir(name) {
                 Ok(inner) => self.enter(&inner, &path, depth),
-                Err(error) => self.unread(&path, error),
+                // It was shown already: that it is empty must not be concluded.
+                Err(error) => (self.trouble)(path.as_ref(), error),
             }
         }
         Ok(())
@@ -156,7 +157,7 @@ impl Walk<'_, '_, '_> {
         }
         let names = match dir.names() {
             Ok(names) => names,
-            Err(error) => return self.unread(path, error),
+            Err(error) => return (self.trouble)(path.as_ref(), error),
         };
         for name in names {
             if self.over.is_some() {
@@ -305,6 +306,25 @@ mod tests {
         let mut trouble = |_: &BStr, _: io::Error| ();
         let entries = scan(&top.path().join("f"), &select, &mut trouble).unwrap();
         assert_eq!(entries[0].digest, Some(*blake3::hash(b"hello").as_bytes()));
+    }
+
+    #[test]
+    fn a_directory_that_goes_while_it_is_listed_is_not_taken_for_an_empty_one() {
+        let top = tempfile::tempdir().unwrap();
+        fs::create_dir(top.path().join("t")).unwrap();
+        let dir = Dir::open(&top.path().join("t")).unwrap();
+        fs::remove_dir(top.path().join("t")).unwrap();
+        let all = Select {
+            recurse: u32::MAX,
+            ..Select::default()
+        };
+        let mut unread = 0;
+        let bounds = Bounds {
+            limit: 9,
+            tick: &mut || Ok(()),
+        };
+        let entries = scan_in(&dir, None, &all, bounds, &mut digest_in, &mut |_, _| unread += 1);
+        assert!(entries.is_err() || unread == 1);
     }
 
     #[test]

@@ -136,12 +136,140 @@ impl AsFd for Dir {
     }
 }
 
+/// Links that lead to links are followed this far, as the kernel does.
+const MOST_LINKS: usize = 40;
+
+/// A directory on the way: it need not be readable.
+const STEP_FLAGS: OFlag = OFlag::O_PATH
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+/// Walks a path one component at a time; see [`Dir::open`].
+fn follow(from: OwnedFd, path: &[u8], links: &mut usize) -> io::Result<Dir> {
+    let mut dir = match path.first() {
+        Some(b'/') => fcntl::open("/", STEP_FLAGS, Mode::empty())?,
+        _ => from,
+    };
+    for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+        let errno = match fcntl::openat(&dir, os(part.as_bstr()), STEP_FLAGS, Mode::empty()) {
+            Ok(inner) => {
+                dir = inner;
+                continue;
+            }
+            Err(errno) => errno,
+        };
+        if !matches!(errno, Errno::ENOTDIR | Errno::ELOOP) {
+            return Err(errno.into());
+        }
+        let here = Dir(dir);
+        let link = here.object(part.as_bstr())?;
+        let maker = link.meta()?;
+        if !maker.is_link() {
+            return Err(errno.into());
+        }
+        *links += 1;
+        if *links > MOST_LINKS {
+            return Err(Errno::ELOOP.into());
+        }
+        // Of the very link that is held.
+        let target = fcntl::readlinkat(&link.0, "")?;
+        let inner = follow(here.0, target.as_bytes(), links)?;
+        let ours = unistd::geteuid().as_raw();
+        if maker.uid() != 0 && maker.uid() != ours && maker.uid() != inner.self_meta()?.uid() {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!(
+                    "the link '{}' was made by user {} and leads to what is not theirs: not followed",
+                    part.as_bstr(),
+                    maker.uid()
+                ),
+            ));
+        }
+        dir = inner.0;
+    }
+    Ok(Dir(dir))
+}
+
 const DIR_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 impl Dir {
-    /// Opens a directory by path. Links are followed: the path is the administrator's.
+    /// Opens a directory by path. Links on the way and at its end are followed where root or whoever runs this made
+    /// them, or where they lead to what belongs to their maker: a user who puts a link into his home must not send root
+    /// to somebody else's directory. Any other link is refused (`PermissionDenied`).
     pub fn open(path: &Path) -> io::Result<Dir> {
-        Ok(Dir(fcntl::open(path, DIR_FLAGS, Mode::empty())?))
+        // Nearly all paths have no link: one call.
+        let how = OpenHow::new()
+            .flags(DIR_FLAGS)
+            .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        match fcntl::openat2(fcntl::AT_FDCWD, path, how) {
+            Ok(fd) => Ok(Dir(fd)),
+            Err(Errno::ELOOP | Errno::ENOSYS | Errno::EPERM) => {
+                let bytes = path.as_os_str().as_bytes();
+                if bytes.is_empty() {
+                    return Err(Errno::ENOENT.into());
+                }
+                follow(
+                    fcntl::openat(fcntl::AT_FDCWD, ".", STEP_FLAGS, Mode::empty())?,
+                    bytes,
+                    &mut 0,
+                )?
+                .readable()
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Opens a directory in this one, or the one a link in it leads to, under the rule of [`Dir::open`].
+    pub fn through(&self, name: &BStr) -> io::Result<Dir> {
+        component(name)?;
+        let here = fcntl::openat(&self.0, ".", STEP_FLAGS, Mode::empty())?;
+        follow(here, name, &mut 0)?.readable()
+    }
+
+    /// A descriptor that only stands for a directory, as one that its names can be read from.
+    fn readable(&self) -> io::Result<Dir> {
+        Ok(Dir(fcntl::openat(&self.0, ".", DIR_FLAGS, Mode::empty())?))
+    }
+
+    /// A path that leads to this very directory as long as it is held, for programs that are started in it.
+    pub fn proc_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()))
+    }
+
+    /// This directory itself as an object, to change its mode and owner.
+    pub fn as_object(&self) -> io::Result<Object> {
+        Ok(Object(self.0.try_clone()?))
+    }
+
+    /// As [`Dir::dir`], but a directory on which something else is mounted is refused (`EXDEV`), a bind mount too.
+    pub fn dir_of_same_mount(&self, name: &BStr) -> io::Result<Dir> {
+        let how = OpenHow::new()
+            .flags(DIR_FLAGS | OFlag::O_NOFOLLOW)
+            .resolve(ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        match fcntl::openat2(&self.0, component(name)?, how) {
+            Ok(fd) => Ok(Dir(fd)),
+            Err(Errno::ENOSYS | Errno::EPERM) => {
+                let dir = self.dir(name)?;
+                if dir.self_meta()?.inode().0 == self.self_meta()?.inode().0 {
+                    Ok(dir)
+                } else {
+                    Err(Errno::EXDEV.into())
+                }
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Whether a plain file of this directory may be another name of a file elsewhere that somebody linked here: it has
+    /// several names, and somebody who does not own it can write here. Root must then not change what it is.
+    pub fn may_be_planted(&self, meta: &Meta) -> io::Result<bool> {
+        if !meta.is_file() || meta.nlink() < 2 {
+            return Ok(false);
+        }
+        let here = self.self_meta()?;
+        let others = here.mode() & 0o022 != 0;
+        Ok(others || (here.uid() != 0 && here.uid() != meta.uid()))
     }
 
     /// The same directory, on a descriptor of its own.
@@ -251,7 +379,7 @@ impl Dir {
         Ok(fcntl::readlinkat(&self.0, component(name)?)?.into_vec().into())
     }
 
-    /// The names in this directory, sorted by bytes, without `.` and `..`.
+    /// The names in this directory, sorted by bytes, without `.` and `..`. Not found: it was removed meanwhile.
     pub fn names(&self) -> io::Result<Vec<BString>> {
         // A descriptor of its own: reading moves its offset, and a duplicate would share it.
         let fd = fcntl::openat(&self.0, ".", DIR_FLAGS, Mode::empty())?;
@@ -262,6 +390,10 @@ impl Dir {
             if name != b"." && name != b".." {
                 names.push(BString::from(name));
             }
+        }
+        // One that was removed while it is held lists as empty, and must not be taken for an empty one.
+        if names.is_empty() && self.self_meta()?.nlink() == 0 {
+            return Err(Errno::ENOENT.into());
         }
         names.sort_unstable();
         Ok(names)
@@ -408,6 +540,17 @@ impl Object {
             gid.map(Gid::from_raw),
             AtFlags::AT_EMPTY_PATH,
         )?)
+    }
+}
+
+/// Opens a plain file by path for reading, links followed. Pipes and devices are refused; nothing blocks.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    let fd = fcntl::open(path, flags, Mode::empty())?;
+    if Meta(stat::fstat(&fd)?).is_file() {
+        Ok(File::from(fd))
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"))
     }
 }
 

@@ -12,18 +12,18 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A machine of its own: a root prefix with an inputs directory, and a folder W for what policies are about.
-struct Lab {
+pub struct Lab {
     top: TempDir,
 }
 
-struct Ran {
-    status: i32,
-    out: String,
-    err: String,
+pub struct Ran {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
 }
 
 impl Lab {
-    fn new() -> Lab {
+    pub fn new() -> Lab {
         let lab = Lab {
             top: tempfile::tempdir().unwrap(),
         };
@@ -41,17 +41,17 @@ impl Lab {
         self.work().join("inputs")
     }
 
-    fn w(&self) -> PathBuf {
+    pub fn w(&self) -> PathBuf {
         self.top.path().join("W")
     }
 
     /// Writes a policy file; `W` stands for the folder.
-    fn policy(&self, name: &str, text: &str) {
+    pub fn policy(&self, name: &str, text: &str) {
         let text = text.replace("W/", &format!("{}/", self.w().display()));
         fs::write(self.inputs().join(name), text).unwrap();
     }
 
-    fn file(&self, name: &str, content: &str, mode: u32) -> PathBuf {
+    pub fn file(&self, name: &str, content: &str, mode: u32) -> PathBuf {
         let path = self.w().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -59,11 +59,11 @@ impl Lab {
         path
     }
 
-    fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.w().join(name)).unwrap()
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("cfagent"));
         command
             .args(args)
@@ -73,7 +73,7 @@ impl Lab {
     }
 
     /// Runs the agent. Paths and the host's prefix are shortened in what it printed.
-    fn run(&self, args: &[&str]) -> Ran {
+    pub fn run(&self, args: &[&str]) -> Ran {
         let output = self.command(args).output().unwrap();
         let shorten = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes);

@@ -24,6 +24,7 @@ mod desk;
 mod dsau;
 mod editfiles;
 mod examples;
+mod hostile;
 mod parse_only;
 mod shellcommands;
 mod standin;

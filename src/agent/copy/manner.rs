@@ -9,7 +9,7 @@ use crate::agent::job::{self, BadAttr, BytesPath};
 use crate::agent::mode::ModeChange;
 use crate::agent::perms::Wish;
 use crate::agent::{Job, Run};
-use crate::fsx::{Backup, Dir, Entry, Meta, Select, digest_of};
+use crate::fsx::{Backup, Dir, Entry, Kept, Meta, Select, digest_of};
 
 /// When a file that is there counts as changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,8 +188,9 @@ impl Manner {
     }
 
     /// How the old file is kept.
-    pub fn backup(&self, path: &Path) -> Option<Backup> {
+    pub fn backup(&self, path: &Path, kept: &Kept) -> Option<Backup> {
         self.keep.then(|| Backup {
+            kept: kept.clone(),
             stamp: self.stamp.clone(),
             repository: self.repository.clone(),
             ..Backup::beside(path)

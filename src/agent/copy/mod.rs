@@ -154,7 +154,7 @@ fn refused(run: &mut Run<'_>, job: &Job, server: &BStr, error: &SourceError) {
 }
 
 /// A copy failed: the classes of `failover=`.
-fn failover(run: &mut Run<'_>, job: &Job) {
+pub(super) fn failover(run: &mut Run<'_>, job: &Job) {
     run.record(job, Outcome::Failed);
     for class in run.class_list(job, "failover") {
         run.define(class.as_bstr());

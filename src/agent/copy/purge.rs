@@ -98,7 +98,12 @@ fn enter(
     levels: u32,
 ) -> io::Result<()> {
     if dir.look(name.as_bstr())?.is_some_and(|meta| meta.is_dir()) {
-        let inner = dir.dir(name.as_bstr())?;
+        let inner = match dir.dir_of_same_mount(name.as_bstr()) {
+            // Another file system, which a rule with xdev= leaves alone.
+            Err(_) if copy.manner.select.xdev => return Ok(()),
+            Err(_) => dir.dir(name.as_bstr())?,
+            Ok(inner) => inner,
+        };
         level(run, copy, source, &inner, below.as_bstr(), levels - 1);
     }
     Ok(())

@@ -225,26 +225,25 @@ fn reach_target(run: &mut Run<'_>, copy: &mut Copy<'_>, top: &Item, tree: bool) 
         return Ok(true);
     }
     let wish = copy.manner.wish_for(&top.entry);
-    match std::fs::metadata(&to) {
-        Ok(meta) if meta.is_dir() => {}
-        Ok(_) => {
+    let dir = match place.dir.through(place.name()) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             mismatch(run, copy, top, &to);
             return Ok(false);
         }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         Err(_) if copy.dry => return Ok(true),
         Err(_) => {
             place.dir.mkdir(place.name(), wish.mode_for(top.entry.mode, true))?;
-            let meta = place.dir.meta(place.name())?;
-            run.check_object(&place.dir, place.name(), &to, &meta, &wish, PermManner::Fix("Object"))?;
+            let dir = place.dir.dir(place.name())?;
+            run.check_held(&dir.as_object()?, &to, &wish, PermManner::Fix("Object"))?;
+            dir
         }
+    };
+    if copy.manner.checkroot && place.dir.meta(place.name())?.inode() == dir.self_meta()?.inode() {
+        run.check_held(&dir.as_object()?, &to, &wish, PermManner::Fix("Object"))?;
     }
-    copy.target = Target::Tree(Dir::open(&to)?, to.clone());
-    if copy.manner.checkroot {
-        let meta = place.dir.meta(place.name())?;
-        if meta.is_dir() {
-            run.check_object(&place.dir, place.name(), &to, &meta, &wish, PermManner::Fix("Object"))?;
-        }
-    }
+    copy.target = Target::Tree(dir, to);
     Ok(true)
 }
 

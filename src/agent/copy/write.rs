@@ -280,7 +280,7 @@ fn write(
     }
     let keep = copy
         .manner
-        .backup(&shown)
+        .backup(&shown, &run.kept)
         .filter(|_| old.is_some_and(|old| !old.is_dir()));
     let source = copy.source_path(item);
     let mut said = Vec::new();
@@ -387,6 +387,7 @@ fn second_name(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, first: &Item) ->
 pub(super) fn set_aside(run: &mut Run<'_>, copy: &Copy<'_>, spot: &Spot, over: bool) -> io::Result<()> {
     let mut keep = Backup::beside(&spot.path);
     keep.stamp = copy.manner.stamp.clone();
+    keep.kept = run.kept.clone();
     let saved = keep.name_of(spot.name.as_bstr());
     run.report.inform(format_args!(
         "Moving {} to {}",

@@ -111,6 +111,7 @@ impl OnDisk<'_> {
 
     fn backup(&self, run: &Run<'_>, options: &EditOptions) -> Backup {
         Backup {
+            kept: run.kept.clone(),
             stamp: (options.backup == EditBackup::Stamped).then(|| run.now.clone()),
             repository: repository(run, options.repository.as_ref()),
             ..Backup::beside(&self.place.path)
@@ -205,10 +206,7 @@ impl EditWorld for Machine<'_, '_, '_> {
     }
 
     fn read(&self, path: &BStr) -> io::Result<Vec<u8>> {
-        let file = std::fs::File::open(path.as_path())?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"));
-        }
+        let file = crate::sys::at::open_plain(path.as_path())?;
         let mut content = Vec::new();
         file.take(MOST_BYTES + 1).read_to_end(&mut content)?;
         if content.len() as u64 > MOST_BYTES {

@@ -142,7 +142,7 @@ impl Sweep<'_, '_> {
         if self.plan.links == Links::Follow {
             // A link of somebody else could lead anywhere.
             if meta.uid() == nix::unistd::geteuid().as_raw() && self.deeper(depth, &target) {
-                match Dir::open(path) {
+                match dir.through(name) {
                     // The very directory that was looked at: not one that was put in its place meanwhile.
                     Ok(inner) if inner.self_meta().is_ok_and(|now| now.inode() == target.inode()) => {
                         self.enter(&inner, path, depth + 1);
@@ -192,9 +192,12 @@ impl Sweep<'_, '_> {
             return;
         }
         let mut words = process::split(&compress);
-        words.push(crate::agent::editfiles::name_of(path));
+        // Named from its directory, which is held: the path may lead elsewhere by now.
+        words.push(crate::agent::objects::here(path));
+        let mut command = process::Command::new(process::Argv::Direct(words));
+        command.chdir = Some(dir.proc_path());
         self.done("Compressing file", path, |run| {
-            let outcome = process::run(&process::Command::new(process::Argv::Direct(words)), &mut |line| {
+            let outcome = process::run(&command, &mut |line| {
                 run.report.say_bytes(crate::agent::report::Level::Inform, line);
             })?;
             match outcome.success() {
