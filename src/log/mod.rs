@@ -84,13 +84,18 @@ fn severity(level: Level) -> Severity {
     }
 }
 
+/// Characters that break lines or turn the direction of what follows, though they are no control characters.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Control characters as escapes.
 pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\t' => out.push(c),
-            c if c.is_control() => out.extend(c.escape_default()),
+            c if c.is_control() || turns(c) => out.extend(c.escape_default()),
             c => out.push(c),
         }
     }
@@ -104,6 +109,7 @@ mod tests {
     #[test]
     fn a_record_is_one_line_whatever_a_peer_puts_in() {
         assert_eq!(clean("a\nb\u{1b}[0m\tc"), "a\\nb\\u{1b}[0m\tc");
+        assert_eq!(clean("a\u{202e}b\u{2028}"), "a\\u{202e}b\\u{2028}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::exec::{self, Event};
 use super::files::{Content, View, pour};
 use super::identity::identify;
 use super::rules::Peer;
-use super::server::Shared;
+use super::server::{Seat, Shared};
 use super::session::{Refusal, Session, Step};
 use crate::digest::Blake3;
 use crate::fsx::Select;
@@ -28,6 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A connection after the handshake.
 pub(super) struct Connection<'a> {
     pub shared: &'a Shared,
+    pub seat: &'a mut Seat,
     pub stream: ServerStream,
     pub peer: Peer,
     pub key: PublicKey,
@@ -138,6 +139,11 @@ impl Connection<'_> {
             }
         }
         match step {
+            Step::Welcome { .. } if !self.seat.enter(config.max_connections) => {
+                let text = "Server is currently too busy -- increase MaxConnections or Splaytime?";
+                self.refuse(id, Refusal::request(Code::Busy, text, text))?;
+                return Ok(false);
+            }
             Step::Welcome { version } => {
                 ::log::log!(
                     if config.log_all {

@@ -19,6 +19,9 @@ use crate::tls::{Deadline, Identity, TlsError, refuse};
 pub(super) const STACK: usize = 1024 * 1024;
 /// Connections being refused at one time; beyond that a refused connection is just closed.
 const REFUSALS: usize = 32;
+/// Connections that were not welcomed yet, at least; as many as MaxConnections where that is more. They have room of their
+/// own: who shows no key that is known here takes nobody's place. One address gets half of it.
+const ANTEROOM: usize = 32;
 /// How long a name is remembered.
 const NAME_AGE: Duration = Duration::from_secs(60);
 /// Names remembered.
@@ -66,7 +69,10 @@ pub(super) struct Shared {
 /// Who is connected.
 #[derive(Default)]
 struct Load {
+    /// Welcomed.
     total: usize,
+    /// Not welcomed yet.
+    waiting: HashMap<IpAddr, usize>,
     refusals: usize,
     by_address: HashMap<IpAddr, usize>,
 }
@@ -103,28 +109,68 @@ impl Shared {
     }
 }
 
+impl Load {
+    /// Whether there is no room for one more that nobody knows yet.
+    fn full(&self, most: usize, address: IpAddr) -> bool {
+        let anteroom = ANTEROOM.max(most);
+        let here = self.waiting.get(&address).copied().unwrap_or(0);
+        self.total >= most || self.waiting() >= anteroom || here >= anteroom / 2
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting.values().sum()
+    }
+}
+
+fn one_less(counts: &mut HashMap<IpAddr, usize>, address: IpAddr) {
+    if let Some(count) = counts.get_mut(&address) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&address);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Room {
+    Refusals,
+    Anteroom,
+    Hall,
+}
+
 /// A place among the connections; given back when dropped, also after a panic.
-struct Seat {
+pub(super) struct Seat {
     shared: Arc<Shared>,
-    address: Option<IpAddr>,
-    refusal: bool,
+    address: IpAddr,
+    room: Room,
+    /// It is the one connection of its address.
+    only: bool,
+}
+
+impl Seat {
+    /// The client was recognised: from now on it counts among the connections. False when there are too many.
+    pub fn enter(&mut self, most: usize) -> bool {
+        let mut load = self.shared.load();
+        if load.total >= most {
+            return false;
+        }
+        load.total += 1;
+        one_less(&mut load.waiting, self.address);
+        self.room = Room::Hall;
+        true
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut load = self.shared.load();
-        if self.refusal {
-            load.refusals -= 1;
-        } else {
-            load.total -= 1;
+        match self.room {
+            Room::Refusals => load.refusals -= 1,
+            Room::Anteroom => one_less(&mut load.waiting, self.address),
+            Room::Hall => load.total -= 1,
         }
-        if let Some(address) = self.address
-            && let Some(count) = load.by_address.get_mut(&address)
-        {
-            *count -= 1;
-            if *count == 0 {
-                load.by_address.remove(&address);
-            }
+        if self.only {
+            one_less(&mut load.by_address, self.address);
         }
         drop(load);
         self.shared.left.notify_all();
@@ -179,7 +225,8 @@ impl Server {
 
     /// How many clients are connected.
     pub fn connected(&self) -> usize {
-        self.shared.load().total
+        let load = self.shared.load();
+        load.total + load.waiting()
     }
 
     /// Takes every connection that is waiting.
@@ -205,25 +252,23 @@ impl Server {
         }
         let config = self.shared.config();
         let mut load = self.shared.load();
-        let busy = load.total >= config.max_connections;
-        let seat = if !busy {
-            load.total += 1;
-            Seat {
-                shared: self.shared.clone(),
-                address: None,
-                refusal: false,
-            }
+        let busy = load.full(config.max_connections, address);
+        let room = if !busy {
+            *load.waiting.entry(address).or_default() += 1;
+            Room::Anteroom
         } else if load.refusals < REFUSALS {
             load.refusals += 1;
-            Seat {
-                shared: self.shared.clone(),
-                address: None,
-                refusal: true,
-            }
+            Room::Refusals
         } else {
             return;
         };
         drop(load);
+        let seat = Seat {
+            shared: self.shared.clone(),
+            address,
+            room,
+            only: false,
+        };
         let work = move || {
             if busy {
                 ::log::warn!(
@@ -281,6 +326,7 @@ fn serve(mut seat: Seat, config: &Config, tcp: TcpStream, address: IpAddr) {
     }
     let connection = Connection {
         shared: &shared,
+        seat: &mut seat,
         stream,
         who: peer.address.to_string(),
         peer,
@@ -313,7 +359,7 @@ fn connect(seat: &mut Seat, config: &Config, peer: &Peer) -> Option<String> {
             return Some("Denying repeated connection (AllowMultipleConnectionsFrom)".to_string());
         }
         load.by_address.insert(peer.address, 1);
-        seat.address = Some(peer.address);
+        seat.only = true;
     }
     None
 }

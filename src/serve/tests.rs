@@ -208,6 +208,32 @@ fn a_flood_of_connections_is_held_to_the_maximum_and_ends_with_a_clear_word() {
 }
 
 #[test]
+fn who_says_nothing_takes_nobodys_place() {
+    let running = Running::start(Limits::default(), |config| config.max_connections = 3);
+    let silent: Vec<TcpStream> = (0..12).map(|_| TcpStream::connect(running.address).unwrap()).collect();
+    let start = Instant::now();
+    while running.server.connected() < 12 {
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{}",
+            running.server.connected()
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+    let held: Vec<ClientStream> = (0..3).map(|_| running.hello()).collect();
+    drop((silent, held));
+    running.empty(Duration::from_secs(5));
+}
+
+#[test]
+fn one_address_does_not_fill_the_anteroom() {
+    let running = Running::start(Limits::default(), |_| ());
+    let _silent: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(running.address).unwrap()).collect();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(running.server.connected(), 16);
+}
+
+#[test]
 fn requests_may_be_sent_ahead_and_are_answered_in_order() {
     let running = Running::start(Limits::default(), |_| ());
     let mut stream = running.hello();

@@ -774,6 +774,11 @@ fn there_is_one_server_a_host_and_it_says_good_bye() {
     let (mut master, _) = pair(POLICY);
     let pid = fs::read_to_string(master.host.work("cfservd.pid")).unwrap();
     assert_eq!(pid.trim(), master.child.id().to_string());
+    let mode = fs::metadata(master.host.work("cfservd.pid"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600, "who can open it can lock it");
     assert_cmd::Command::new(assert_cmd::cargo::cargo_bin!("cfservd"))
         .env("DSAU_ROOT", master.host.root.path())
         .arg("-F")

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -292,11 +292,20 @@ impl PidFile {
             .write(true)
             .create(true)
             .truncate(false)
+            // A lock needs no more than an open file: who may not read it cannot keep us from starting.
+            .mode(0o600)
             .open(&path)
             .map_err(bad)?;
+        let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
         if !crate::sys::at::try_lock(&file).map_err(bad)? {
             let pid = fs::read_to_string(&path).unwrap_or_default();
             return Err(Fail::new(Exit::Failed, "cfservd runs already").because(format!("process {}", pid.trim())));
+        }
+        // The last owner may have removed it between our opening and our locking.
+        let ours = file.metadata().map_err(bad)?.ino();
+        if fs::metadata(&path).map(|there| there.ino()).ok() != Some(ours) {
+            drop(file);
+            return PidFile::take(paths);
         }
         Ok(PidFile { path, file })
     }
