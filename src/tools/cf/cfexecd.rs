@@ -346,3 +346,40 @@ impl Policy {
 fn stamp(path: &PathBuf) -> Option<SystemTime> {
     fs::metadata(path).and_then(|meta| meta.modified()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_that_was_broken_at_the_start_counts_as_soon_as_it_is_mended() {
+        let root = tempfile::tempdir().unwrap();
+        let call = Call {
+            paths: Paths::under(root.path()),
+            host: Host::default(),
+            no_splay: true,
+            no_lock: true,
+            library_path: None,
+        };
+        let inputs = call.paths.inputs();
+        fs::create_dir_all(&inputs).unwrap();
+        fs::write(inputs.join("cfagent.conf"), "import:\n cf.main\n").unwrap();
+        fs::write(inputs.join("cf.main"), "control:\n schedule = ( Min30\n").unwrap();
+        let (mut policy, now) = (Policy::default(), Zoned::now());
+        let mut schedule = || -> Vec<String> {
+            let settings = policy.settings(&call, &now);
+            settings.schedule.iter().map(|class| class.text().to_string()).collect()
+        };
+        assert_eq!(schedule(), ["Min00_05"]);
+        fs::write(inputs.join("cf.main"), "control:\n schedule = ( Min30 )\n").unwrap();
+        fs::File::options()
+            .write(true)
+            .open(inputs.join("cf.main"))
+            .and_then(|file| file.set_modified(SystemTime::now() + Duration::from_secs(5)))
+            .unwrap();
+        assert_eq!(schedule(), ["Min30"]);
+        // What breaks later leaves that in force.
+        fs::write(inputs.join("cf.main"), "control:\n schedule = ( Min40\n").unwrap();
+        assert_eq!(schedule(), ["Min30"]);
+    }
+}
