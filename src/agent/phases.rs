@@ -240,6 +240,13 @@ impl<'a> Whole<'a> {
             return Ok(());
         }
         if options.parse_only {
+            if options.file.is_some() && program.files.is_empty() {
+                let prefix = parts.report.prefix();
+                parts.report.complain(&format!(
+                    "{prefix}: there is no policy file {entry}, so nothing was checked"
+                ));
+                return Err(Over(1));
+            }
             return Ok(());
         }
         check_access(&mut parts.report, &program.context)?;

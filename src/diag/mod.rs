@@ -58,7 +58,7 @@ impl Fail {
     pub fn new(exit: Exit, what: impl fmt::Display) -> Self {
         Fail {
             exit,
-            what: what.to_string(),
+            what: plain(&what.to_string()),
             cause: None,
             hints: Vec::new(),
         }
@@ -72,7 +72,7 @@ impl Fail {
     /// Adds why it happened; printed after a colon.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
-        self.cause = Some(cause.to_string());
+        self.cause = Some(plain(&cause.to_string()));
         self
     }
 
@@ -105,6 +105,20 @@ impl Fail {
     }
 }
 
+/// Without Rust's `(os error N)`, which says nothing that the words before it do not.
+fn plain(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let digits = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        match digits.strip_prefix(')') {
+            Some(rest) if digits.len() < part.len() => plain.push_str(rest),
+            _ => plain.push_str(&format!(" (os error {part}")),
+        }
+    }
+    plain
+}
+
 impl fmt::Display for Fail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
@@ -128,5 +142,18 @@ mod tests {
             .hint("is cfservd up?");
         assert_eq!(fail.to_string(), "cannot reach m.example.com: connection refused");
         assert_eq!(fail.exit().code(), 4);
+    }
+
+    #[test]
+    fn the_number_of_a_system_error_is_left_out() {
+        let missing = std::io::Error::from_raw_os_error(2);
+        let fail = Fail::new(Exit::Failed, format!("cannot read a: {missing}; b")).because(&missing);
+        assert_eq!(
+            fail.to_string(),
+            "cannot read a: No such file or directory; b: No such file or directory"
+        );
+        for kept in ["x (os error )", "x (os error 2", "x (os error y)"] {
+            assert_eq!(plain(kept), kept);
+        }
     }
 }

@@ -84,13 +84,18 @@ pub fn parse(tool: &Tool, args: &[OsString]) -> Result<clap::ArgMatches, Fail> {
             }
             _ => {
                 let text = error.render().to_string();
-                let first = text
-                    .lines()
+                // What is missing stands on indented lines of its own below the sentence.
+                let mut lines = text.lines();
+                let mut said = lines
                     .next()
                     .unwrap_or_default()
                     .trim_start_matches("error: ")
                     .to_string();
-                Fail::usage(first).hint(format!("try '{} --help'", tool.name))
+                for line in lines.take_while(|line| line.starts_with(' ')) {
+                    said.push(' ');
+                    said.push_str(line.trim());
+                }
+                Fail::usage(said).hint(format!("try '{} --help'", tool.name))
             }
         })
 }

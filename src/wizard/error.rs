@@ -104,6 +104,9 @@ impl WizardError {
                 "give it a fully qualified name in DNS or in /etc/hosts: ADDRESS NAME.DOMAIN NAME".to_string()
             }
             WizardError::NotMaster => "set up the master first: choice 1 of the menu".to_string(),
+            WizardError::OtherMaster { .. } => {
+                "the file was recorded elsewhere; change or remove its POLICYHOST line to use it here".to_string()
+            }
             WizardError::NotClient(_) => "choice 5 of the menu lists the managed clients".to_string(),
             WizardError::Busy => "wait until it has ended".to_string(),
             WizardError::RolledBack(cause) => {

@@ -111,9 +111,13 @@ put() { # skip, length, mode, file
     new=$(dirname "$4")/.$(basename "$4").$$.new
     (umask 077; tail -c +$(($1 + 1)) "$all" | head -c "$2" >"$new")
     [ "$(wc -c <"$new")" -eq "$2" ]
-    cmp -s "$new" "$4" && return 0
     chmod "$3" "$new"
-    mv -f "$new" "$4"
+    if cmp -s "$new" "$4"; then
+        rm -f "$new"
+        chmod "$3" "$4"
+    else
+        mv -f "$new" "$4"
+    fi
 }
 put 0 "$1" 600 "$work/inputs/update.conf"
 put "$1" "$2" 600 "$work/inputs/cfservd.conf"

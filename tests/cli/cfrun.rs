@@ -161,6 +161,14 @@ fn hosts_that_are_not_in_the_file_are_never_called() {
         .stderr(predicate::str::contains(
             "No response hailing web1.nosuch.invalid: Unknown host web1.nosuch.invalid",
         ));
+    hosts(&caller, "web1.nosuch.invalid\n");
+    cfrun(&caller)
+        .arg("web1")
+        .assert()
+        .success()
+        .stderr(predicate::str::contains(
+            "  hint: give the name as it stands there: web1.nosuch.invalid\n",
+        ));
 }
 
 #[test]

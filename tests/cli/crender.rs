@@ -131,7 +131,9 @@ fn handlebars_templates_have_lists_and_no_escapes() {
 #[test]
 fn a_wrong_definition_and_a_missing_template_are_wrong_usage() {
     crender().args(["-D", "A", "-"]).write_stdin("").assert().code(2);
-    crender().assert().code(2);
+    crender().assert().code(2).stderr(
+        "crender: the following required arguments were not provided: <TEMPLATE>\n  hint: try 'crender --help'\n",
+    );
     crender()
         .arg("/no/such/template")
         .assert()

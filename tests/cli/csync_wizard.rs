@@ -362,6 +362,17 @@ fn recorded_answers_lead_to_the_same_configuration_without_a_question_cw_20() {
     assert_eq!(other.replay(&answers).0.unwrap(), Exit::Done);
     assert_eq!(keys, other.read("m", "var/opt/dsau/cfengine/ppkeys/localhost.pub"));
     assert_eq!(state, other.state());
+    // On the client too: what is the same already leaves no unfinished copy behind.
+    for dir in [
+        "var/opt/dsau/cfengine/inputs",
+        "var/opt/dsau/cfengine",
+        "etc/rc.config.d",
+    ] {
+        for entry in fs::read_dir(other.root("c1").join(dir)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(!name.starts_with('.'), "{dir}/{name}");
+        }
+    }
 }
 
 /// CC-02 … CC-05.
@@ -695,6 +706,7 @@ fn answers_of_another_master_are_refused() {
         "the answers are for the master server far.other.net, but this system is m.example.com"
     );
     assert_eq!(error.exit(), Exit::Policy);
+    assert!(error.hints()[0].contains("POLICYHOST"), "{:?}", error.hints());
 }
 
 #[test]
@@ -711,6 +723,12 @@ fn an_answer_file_that_is_wrong_is_refused_with_its_line() {
         .stderr(predicate::str::ends_with(
             "answers:2: there is no answer named CLEINT\n",
         ));
+    assert_cmd::Command::new(env!("CARGO_BIN_EXE_csync_wizard"))
+        .env("DSAU_ROOT", dir.path())
+        .args(["-f", "/nowhere"])
+        .assert()
+        .code(3)
+        .stderr("csync_wizard: cannot read the answers: /nowhere: No such file or directory\n");
 }
 
 #[test]

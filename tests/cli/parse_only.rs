@@ -35,6 +35,18 @@ fn a_policy_without_errors_is_checked_silently_and_nothing_of_it_is_done() {
     assert!(!made.exists());
 }
 
+#[test]
+fn a_named_policy_that_is_not_there_is_not_taken_for_a_good_one_ms_04() {
+    let root = tempfile::tempdir().unwrap();
+    let output = check(&root, &root.path().join("cf.mian"));
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.contains("there is no policy file ") && stderr.contains("cf.mian, so nothing was checked"),
+        "{stderr}"
+    );
+}
+
 /// cfengine2.md 8: all errors are told, then status 1.
 #[test]
 fn every_error_is_told_with_file_and_line_and_a_caret() {

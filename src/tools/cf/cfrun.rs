@@ -198,6 +198,15 @@ fn choose<'a>(
         .collect();
     for name in &unknown {
         stderr_line(&format!("cfrun: {name} is not in {}: it is not called", file.display()));
+        let longer = |host: &&&CfrunHost| {
+            host.name
+                .split('.')
+                .next()
+                .is_some_and(|first| first.eq_ignore_ascii_case(name))
+        };
+        if let Some(host) = hosts.iter().find(longer) {
+            stderr_line(&format!("  hint: give the name as it stands there: {}", host.name));
+        }
     }
     hosts.retain(|host| named.iter().any(|name| is(host, name)));
     Ok((hosts, unknown))

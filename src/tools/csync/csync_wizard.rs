@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ValueHint, value_parser};
 
 use crate::diag::{Exit, Fail, Out};
+use crate::rcconf::RcError;
 use crate::sys::Paths;
 use crate::tools::{Place, Tool};
 use crate::wizard::{Answers, Lines, Replay, Ssh, SystemNames, Wizard, WizardError};
@@ -36,7 +37,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let matches = crate::tools::parse(&TOOL, args)?;
     let paths = Paths::from_env();
     let answers = match matches.get_one::<PathBuf>("file") {
-        Some(file) => Some(Answers::load(file).map_err(|e| failed(e.into()))?),
+        Some(file) => Some(Answers::load(file).map_err(answers_of_no_use)?),
         None => None,
     };
     if paths.at("/") == Path::new("/") && !nix::unistd::geteuid().is_root() {
@@ -67,6 +68,13 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
             };
             wizard.menu().map_err(failed)
         }
+    }
+}
+
+fn answers_of_no_use(error: RcError) -> Fail {
+    match error {
+        RcError::Io { .. } => Fail::new(Exit::Policy, "cannot read the answers").because(error),
+        other => failed(other.into()),
     }
 }
 
