@@ -3,7 +3,7 @@
 
 mod out;
 
-pub use out::{Out, stderr_line};
+pub use out::{Out, harmless, stderr_line};
 
 use std::fmt;
 

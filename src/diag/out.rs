@@ -73,3 +73,30 @@ impl Drop for Out {
 pub fn stderr_line(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
+
+/// A line that came from elsewhere, a peer or a file name, without what a terminal would obey: control characters, also
+/// the ones above ASCII in either form, become `?`. Other bytes stay as they are.
+pub fn harmless(line: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for chunk in line.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let shown = if c.is_control() && c != '\t' { '?' } else { c };
+            out.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        out.extend(chunk.invalid().iter().map(|b| if *b < 0xa0 { b'?' } else { *b }));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_from_elsewhere_steers_the_terminal() {
+        assert_eq!(
+            harmless(b"a\tb\x1b[0m\xc2\x9b1m\x9b\xff\xc3\xa4"),
+            b"a\tb?[0m?1m?\xff\xc3\xa4"
+        );
+    }
+}

@@ -9,7 +9,7 @@ use bstr::{BString, ByteSlice};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::agent::{self, Levels, RunOptions, Servers, Setup, Sink};
-use crate::diag::{Exit, Fail};
+use crate::diag::{Exit, Fail, harmless};
 use crate::facts::{Host, Machine};
 use crate::sys::Paths;
 use crate::tools::{Place, Tool};
@@ -360,8 +360,12 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn line(out: &mut dyn Write, line: &[u8]) {
-        let mut whole = line.to_vec();
+    /// Names of files stay the bytes they are, but do not steer the terminal that shows them.
+    fn line(out: &mut (impl Write + IsTerminal), line: &[u8]) {
+        let mut whole = match out.is_terminal() {
+            true => bstr::join("\n", line.split(|byte| *byte == b'\n').map(harmless)),
+            false => line.to_vec(),
+        };
         whole.push(b'\n');
         let _ = out.write_all(&whole).and_then(|()| out.flush());
     }

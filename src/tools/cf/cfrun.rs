@@ -12,7 +12,7 @@ use std::time::Duration;
 use bstr::BString;
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::diag::{Exit, Fail, Out, stderr_line};
+use crate::diag::{Exit, Fail, Out, harmless, stderr_line};
 use crate::fsx::SourceError;
 use crate::hosts::{CfrunHost, CfrunHosts, OutputLevel};
 use crate::keys::Store;
@@ -380,19 +380,6 @@ impl Run<'_> {
     }
 }
 
-/// A line of a peer without what a terminal would obey: control characters, also the ones above ASCII in either form.
-fn harmless(line: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for chunk in line.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            let shown = if c.is_control() && c != '\t' { '?' } else { c };
-            out.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-        out.extend(chunk.invalid().iter().map(|b| if *b < 0xa0 { b'?' } else { *b }));
-    }
-    out
-}
-
 /// The original's words for what went wrong, and the cause.
 fn failure(host: &str, error: &SourceError) -> String {
     let said = match error {
@@ -404,17 +391,4 @@ fn failure(host: &str, error: &SourceError) -> String {
     let cause = error.to_string();
     let cause = cause.strip_prefix(&format!("{host}: ")).unwrap_or(&cause);
     format!("{said}: {cause}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_line_of_a_host_steers_the_terminal() {
-        assert_eq!(
-            harmless(b"a\tb\x1b[0m\xc2\x9b1m\x9b\xff\xc3\xa4"),
-            b"a\tb?[0m?1m?\xff\xc3\xa4"
-        );
-    }
 }
