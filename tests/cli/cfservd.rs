@@ -713,7 +713,7 @@ fn a_host_that_boots_with_a_broken_policy_serves_by_the_last_good_one_and_takes_
     assert!(master.connect(&client).unwrap().manifest(&root, &all()).is_ok());
     master.child.kill().unwrap();
     master.child.wait().unwrap();
-    write_policy(&master.host, "admit:\n   $ROOT/srv $(nosuch)\n");
+    write_policy(&master.host, "deny:\n   $ROOT/srv $(nosuch)\n");
     let host = std::mem::replace(&mut master.host, Host::new("127.0.0.9"));
     let master = Master::boot(host);
     master.says("cfservd.conf:2:");
