@@ -204,21 +204,7 @@ impl Walk<'_, '_, '_> {
 }
 
 fn entry(path: BString, meta: &Meta) -> Entry {
-    let kind = if meta.is_dir() {
-        Kind::Dir
-    } else if meta.is_link() {
-        Kind::Link
-    } else if meta.is_fifo() {
-        Kind::Fifo
-    } else if meta.is_socket() {
-        Kind::Socket
-    } else if meta.is_char() {
-        Kind::Char(meta.rdev())
-    } else if meta.is_block() {
-        Kind::Block(meta.rdev())
-    } else {
-        Kind::File
-    };
+    let kind = Kind::of(meta);
     Entry {
         path,
         kind,

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use bstr::BString;
 
+use crate::sys::at::Meta;
+
 /// What a directory entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -18,6 +20,27 @@ pub enum Kind {
     Char(u64),
     /// With its device number.
     Block(u64),
+}
+
+impl Kind {
+    /// What an object is, by what the system says of it.
+    pub fn of(meta: &Meta) -> Kind {
+        if meta.is_dir() {
+            Kind::Dir
+        } else if meta.is_link() {
+            Kind::Link
+        } else if meta.is_fifo() {
+            Kind::Fifo
+        } else if meta.is_socket() {
+            Kind::Socket
+        } else if meta.is_char() {
+            Kind::Char(meta.rdev())
+        } else if meta.is_block() {
+            Kind::Block(meta.rdev())
+        } else {
+            Kind::File
+        }
+    }
 }
 
 /// One object of a tree. Links are not followed.

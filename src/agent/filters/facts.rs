@@ -5,7 +5,7 @@ use std::path::Path;
 use bstr::{BStr, BString, ByteSlice};
 
 use super::Test;
-use crate::fsx::{Kind, Meta};
+use crate::fsx::Kind;
 use crate::sys::process::{self, Argv, Command};
 
 /// What filters ask of a file, wherever it is.
@@ -22,25 +22,6 @@ pub struct Facts<'a> {
     /// Where it is on this machine.
     pub path: Option<&'a Path>,
     pub target: &'a dyn Fn() -> Option<BString>,
-}
-
-/// The kind of an object.
-pub fn kind_of(meta: &Meta) -> Kind {
-    if meta.is_dir() {
-        Kind::Dir
-    } else if meta.is_link() {
-        Kind::Link
-    } else if meta.is_fifo() {
-        Kind::Fifo
-    } else if meta.is_socket() {
-        Kind::Socket
-    } else if meta.is_char() {
-        Kind::Char(meta.rdev())
-    } else if meta.is_block() {
-        Kind::Block(meta.rdev())
-    } else {
-        Kind::File
-    }
 }
 
 fn is_kind(kind: Kind, word: &[u8]) -> bool {

@@ -13,9 +13,9 @@ use bstr::{BStr, BString, ByteSlice};
 
 use crate::agent::mode::ModeChange;
 use crate::agent::{Job, Run, owner};
-use crate::fsx::{Dir, Entry, Meta};
+use crate::fsx::{Dir, Entry, Kind, Meta};
 use crate::policy::{Body, ClassExpr, Ere, Section};
-use facts::{Facts, file, kind_of};
+use facts::{Facts, file};
 
 /// The filters of a rule; all must pass.
 #[derive(Debug, Default)]
@@ -187,7 +187,7 @@ impl Filters {
     pub fn pass(&self, run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, meta: &Meta) -> bool {
         let target = || dir.read_link(name).ok();
         let facts = Facts {
-            kind: kind_of(meta),
+            kind: Kind::of(meta),
             mode: meta.mode(),
             uid: meta.uid(),
             gid: meta.gid(),
@@ -322,7 +322,7 @@ mod tests {
             let path = top.path().join(name);
             let target = || dir.read_link(name.into()).ok();
             let facts = Facts {
-                kind: kind_of(&meta),
+                kind: Kind::of(&meta),
                 mode: meta.mode(),
                 uid: meta.uid(),
                 gid: meta.gid(),
