@@ -4,13 +4,13 @@
 //! | file | owns |
 //! |---|---|
 //! | `store` | [`Store`]: reading, updating and locking of such files |
-//! | `records` | what is in them: [`Promises`], [`Digests`], [`Classes`] |
+//! | `records` | what is in them: [`Promises`], [`Digests`], [`Classes`], [`Runs`] |
 //! | `single` | the lock against two agents at once: [`Single`] |
 
 mod records;
 mod single;
 mod store;
 
-pub use records::{Classes, Digests, Promises, key_of};
+pub use records::{Classes, Digests, Promises, RunSummary, Runs, key_of};
 pub use single::{Holder, Single};
 pub use store::{Damage, Store};

@@ -72,6 +72,76 @@ impl Classes {
     }
 }
 
+/// File `runs`: how the last runs of the agent ended, the newest last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runs {
+    /// At most [`Runs::MOST`].
+    pub runs: Vec<RunSummary>,
+}
+
+/// How one run of the agent ended. Every promise that was visited is counted once, whatever it is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// When it began, in seconds since the epoch.
+    pub began: i64,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+    /// Number of its process.
+    pub pid: u32,
+    /// `cfinputs_version` of the policy (see [`key_of`]), where it has one.
+    pub version: Option<String>,
+    /// Exit status.
+    pub status: u8,
+    /// The policy says `DryRun`: nothing was changed. A run with `-n` leaves no record at all.
+    pub dry: bool,
+    /// Promises that were kept already.
+    pub kept: u64,
+    /// Promises that were repaired; in a dry run, that would have been.
+    pub repaired: u64,
+    /// Promises that could not be kept.
+    pub failed: u64,
+    /// Promises that were left alone: looked after a short while ago, left out by an option, or not for this machine.
+    pub skipped: u64,
+}
+
+impl Runs {
+    /// The file's name in the store.
+    pub const FILE: &'static str = "runs";
+    /// So many runs are remembered.
+    pub const MOST: usize = 100;
+
+    /// Adds the newest and forgets the oldest.
+    pub fn add(&mut self, run: RunSummary) {
+        self.runs.push(run);
+        let old = self.runs.len().saturating_sub(Runs::MOST);
+        self.runs.drain(..old);
+    }
+}
+
+impl RunSummary {
+    /// All promises that were visited.
+    pub fn promises(&self) -> u64 {
+        self.kept + self.repaired + self.failed + self.skipped
+    }
+}
+
+/// `12 promises: 10 kept, 1 repaired, 1 failed, 0 skipped, in 0.123 s`
+impl std::fmt::Display for RunSummary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} promises: {} kept, {} repaired, {} failed, {} skipped, in {}.{:03} s",
+            self.promises(),
+            self.kept,
+            self.repaired,
+            self.failed,
+            self.skipped,
+            self.millis / 1000,
+            self.millis % 1000
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +173,33 @@ mod tests {
         other.last.insert("a".into(), 9);
         mine.merge(&other, 2);
         assert_eq!(mine.last, BTreeMap::from([("a".to_string(), 9)]));
+    }
+
+    #[test]
+    fn the_last_hundred_runs_are_remembered() {
+        let mut runs = Runs::default();
+        for began in 0..103 {
+            runs.add(RunSummary {
+                began,
+                ..RunSummary::default()
+            });
+        }
+        assert_eq!((runs.runs.len(), runs.runs[0].began), (Runs::MOST, 3));
+        assert_eq!(runs.runs[99].began, 102);
+    }
+
+    #[test]
+    fn a_run_is_one_line_in_words() {
+        let run = RunSummary {
+            kept: 10,
+            repaired: 1,
+            failed: 1,
+            millis: 2045,
+            ..RunSummary::default()
+        };
+        assert_eq!(
+            run.to_string(),
+            "12 promises: 10 kept, 1 repaired, 1 failed, 0 skipped, in 2.045 s"
+        );
     }
 }
