@@ -164,7 +164,7 @@ fn unsafe_code_stays_in_sys() {
 
 #[test]
 fn no_test_file_is_forgotten() {
-    for dir in ["tests/cli", "tests/lab"] {
+    for dir in ["tests/cli", "tests/lab", "tests/cases"] {
         let main = fs::read_to_string(root().join(dir).join("main.rs")).unwrap();
         for file in rust_files(&root().join(dir)) {
             let name = file.file_stem().unwrap().to_str().unwrap();
