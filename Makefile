@@ -78,7 +78,7 @@ install: $(BUILT)/dsau $(BUILT)/cfservd
 	put 644 init/sysusers.d $(DESTDIR)/usr/lib/sysusers.d; \
 	put 644 init/tmpfiles.d $(DESTDIR)/usr/lib/tmpfiles.d; \
 	keep=yes; put 644 init/rc.config.d $(DESTDIR)/etc/rc.config.d
-	ln -sfn ../share/doc $(OPT)/doc/cfengine
+	ln -sfn ../share/doc/cfengine $(OPT)/doc/cfengine
 	for page in man/*.[1-9]; do \
 		install -D -m 644 $$page $(DESTDIR)/usr/share/man/man$${page##*.}/$${page##*/} || exit 1; \
 	done

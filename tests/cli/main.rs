@@ -21,6 +21,7 @@ mod crender;
 mod csshsetup;
 mod csync_wizard;
 mod desk;
+mod documents;
 mod dsau;
 mod editfiles;
 mod examples;
