@@ -219,6 +219,9 @@ impl Context {
 
     /// Cuts a text at its references and splits each fragment on its own.
     fn fragments(&self, text: &BStr) -> Vec<Fragment> {
+        if is_ipv6(text) {
+            return vec![Fragment::one(text.into())];
+        }
         self.cut(text, self.split(), true, 0, &mut Budget::default())
     }
 
@@ -286,6 +289,14 @@ fn escape(text: &[u8], separator: u8) -> Vec<u8> {
         out.push(byte);
     }
     out
+}
+
+/// Whether a text is one IPv6 address or network: written so, its colons separate nothing.
+fn is_ipv6(text: &[u8]) -> bool {
+    let address = text.split_once_str("/").map_or(text, |(address, _)| address);
+    text.len() <= 64
+        && address.contains_str("::")
+        && address.to_str().is_ok_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
 /// Whether a text can be the name of a variable.

@@ -111,10 +111,9 @@ fn fits(wanted: &[String], said: &[String]) -> bool {
     match wanted.split_first() {
         None => said.is_empty(),
         Some((first, rest)) if first == "..." => (0..=said.len()).any(|skip| fits(rest, &said[skip..])),
-        Some((first, rest)) => {
-            said.split_first()
-                .is_some_and(|(line, others)| line_fits(first, line) && fits(rest, others))
-        }
+        Some((first, rest)) => said
+            .split_first()
+            .is_some_and(|(line, others)| line_fits(first, line) && fits(rest, others)),
     }
 }
 
@@ -137,7 +136,9 @@ fn line_fits(wanted: &str, said: &str) -> bool {
 
 /// Runs all examples of a document; gives what went otherwise.
 fn run(file: &str) -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("share/doc/cfengine").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("share/doc/cfengine")
+        .join(file);
     let examples = examples(&std::fs::read_to_string(path).unwrap());
     assert!(examples.len() > 5, "{file} has lost its examples");
     let check = |example: &Example| -> Vec<String> {

@@ -107,6 +107,17 @@ fn split_chooses_the_separator() {
 }
 
 #[test]
+fn an_ipv6_address_is_no_list() {
+    let context = context(&[]);
+    for address in ["2001:db8::53", "2001:db8::/32", "::1"] {
+        assert_eq!(iterate(&context, address), [address]);
+    }
+    assert_eq!(iterate(&context, "10:20::x"), ["10", "20", "", "x"]);
+    let program = loaded("resolve:\n  2001:db8::53\n");
+    assert!(program.warnings.is_empty(), "{:?}", program.warnings);
+}
+
+#[test]
 fn the_list_of_all_classes_is_one_text() {
     let context = context(&[]);
     assert_eq!(
