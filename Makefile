@@ -84,4 +84,4 @@ install: $(BUILT)/dsau $(BUILT)/cfservd
 	done
 	install -d $(VAR)/cfengine $(VAR)/cfengine/inputs $(VAR)/cfengine/bin
 	install -d -m 700 $(VAR)/cfengine/ppkeys $(VAR)/cfengine/outputs $(VAR)/cfengine/state
-	for name in cfagent cfexecd cfkey cfrun cfservd; do ln -sfn /opt/dsau/sbin/$$name $(VAR)/cfengine/bin/$$name; done
+	for name in cfagent cfexecd cfkey cfrun cfservd cfshow; do ln -sfn /opt/dsau/sbin/$$name $(VAR)/cfengine/bin/$$name; done

@@ -5,12 +5,24 @@
 //! |---|---|
 //! | `store` | [`Store`]: reading, updating and locking of such files |
 //! | `records` | what is in them: [`Promises`], [`Digests`], [`Classes`], [`Runs`] |
+//! | `history` | how past runs were: [`History`] |
+//! | `hosts` | when other hosts were seen: [`Hosts`] |
+//! | `audit` | what was done: [`Audit`] |
+//! | `spread` | averages with their deviation: [`Spread`] |
 //! | `single` | the lock against two agents at once: [`Single`] |
 
+mod audit;
+mod history;
+mod hosts;
 mod records;
 mod single;
+mod spread;
 mod store;
 
+pub use audit::{Audit, AuditEntry};
+pub use history::{ClassSeen, History, Timing};
+pub use hosts::{Contact, Direction, Hosts, Sighting};
 pub use records::{Classes, Digests, Promises, RunSummary, Runs, key_of};
-pub use single::{Holder, Single};
+pub use single::{Holder, Single, holder_of};
+pub use spread::Spread;
 pub use store::{Damage, Store};

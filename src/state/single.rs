@@ -1,7 +1,8 @@
 //! The lock against two agents at once: held with flock(2), so that it goes with the process however it ends.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use bstr::ByteSlice;
@@ -31,19 +32,52 @@ impl Single {
     pub fn take(dir: &Path, now: i64) -> io::Result<Result<Single, Holder>> {
         let mut file = Dir::open(dir)?.open_or_create(FILE.as_bytes().as_bstr(), 0o600)?;
         if !at::try_lock(&file)? {
-            let mut text = String::new();
-            Read::by_ref(&mut file).take(100).read_to_string(&mut text)?;
-            let mut words = text.split_whitespace();
-            return Ok(Err(Holder {
-                pid: words.next().and_then(|word| word.parse().ok()).unwrap_or(0),
-                since: words.next().and_then(|word| word.parse().ok()).unwrap_or(now),
-            }));
+            return Ok(Err(noted(&mut file, now)?));
         }
         file.set_len(0)?;
         file.rewind()?;
         writeln!(file, "{} {now}", std::process::id())?;
         Ok(Ok(Single { _file: file }))
     }
+
+    /// Who holds the lock now, without touching it: to take it even for a moment could turn an agent away.
+    pub fn holder(dir: &Path) -> io::Result<Option<Holder>> {
+        holder_of(&dir.join(FILE))
+    }
+}
+
+/// Who has locked a file that says `PID SECONDS`: the process noted in it, as long as that has the file open.
+pub fn holder_of(path: &Path) -> io::Result<Option<Holder>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let (holder, meta) = (noted(&mut file, 0)?, file.metadata()?);
+    // Ours is no sign of a holder.
+    drop(file);
+    Ok((holder.pid > 0 && has_open(holder.pid, &meta)?).then_some(holder))
+}
+
+fn has_open(pid: i32, wanted: &fs::Metadata) -> io::Result<bool> {
+    let open = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(open) => open,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    // A descriptor may be closed while we look.
+    let mut metas = open.flatten().filter_map(|fd| fs::metadata(fd.path()).ok());
+    Ok(metas.any(|meta| meta.dev() == wanted.dev() && meta.ino() == wanted.ino()))
+}
+
+fn noted(file: &mut File, now: i64) -> io::Result<Holder> {
+    let mut text = String::new();
+    Read::by_ref(file).take(100).read_to_string(&mut text)?;
+    let mut words = text.split_whitespace();
+    Ok(Holder {
+        pid: words.next().and_then(|word| word.parse().ok()).unwrap_or(0),
+        since: words.next().and_then(|word| word.parse().ok()).unwrap_or(now),
+    })
 }
 
 #[cfg(test)]
@@ -62,7 +96,9 @@ mod tests {
                 since: 100
             }
         );
+        assert_eq!(Single::holder(top.path()).unwrap(), Some(holder));
         drop(first);
+        assert_eq!(Single::holder(top.path()).unwrap(), None);
         assert!(Single::take(top.path(), 300).unwrap().is_ok());
     }
 }

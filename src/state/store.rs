@@ -62,11 +62,8 @@ impl Store {
     /// Reads a file; what is not there is empty. A damaged file is set aside.
     pub fn read<T: DeserializeOwned + Default>(&self, name: &str) -> io::Result<(T, Option<Damage>)> {
         let path = self.dir.join(name);
-        let mut bytes = Vec::new();
-        match File::open(&path) {
-            Ok(file) => file.take(LIMIT + 1).read_to_end(&mut bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((T::default(), None)),
-            Err(error) => return Err(error),
+        let Some(bytes) = bytes_of(&path)? else {
+            return Ok((T::default(), None));
         };
         match decode(&bytes) {
             Ok(value) => Ok((value, None)),
@@ -81,6 +78,16 @@ impl Store {
                 Ok((T::default(), Some(damage)))
             }
         }
+    }
+
+    /// Reads a file for someone who only looks: nothing is made, and a damaged file is an error and stays where it is.
+    /// `None` = it is not there.
+    pub fn peek<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+        let Some(bytes) = bytes_of(path)? else {
+            return Ok(None);
+        };
+        let damaged = |why| io::Error::new(io::ErrorKind::InvalidData, format!("it is damaged: {why}"));
+        decode(&bytes).map(Some).map_err(damaged)
     }
 
     /// Reads a file, changes it and writes it back, alone: other processes wait meanwhile.
@@ -112,6 +119,17 @@ impl Store {
             _ => Ok(()),
         }
     }
+}
+
+/// The content of a file, up to one byte more than is allowed; `None` = it is not there.
+fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(LIMIT + 1).read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(Some(bytes))
 }
 
 fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
@@ -164,6 +182,8 @@ mod tests {
         let good = fs::read(&path).unwrap();
         for damaged in [good[..good.len() - 1].to_vec(), b"junk".to_vec(), Vec::new()] {
             fs::write(&path, &damaged).unwrap();
+            let told = Store::peek::<Vec<u32>>(&path).unwrap_err();
+            assert_eq!(told.kind(), io::ErrorKind::InvalidData);
             let (list, damage) = store.read::<Vec<u32>>("list").unwrap();
             assert!(list.is_empty());
             let damage = damage.unwrap();

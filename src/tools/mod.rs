@@ -47,6 +47,7 @@ pub static ALL: &[&Tool] = &[
     &cf::cfkey::TOOL,
     &cf::cfrun::TOOL,
     &cf::cfservd::TOOL,
+    &cf::cfshow::TOOL,
     &csync::crender::TOOL,
     &fan::csshsetup::TOOL,
     &csync::csync_wizard::TOOL,

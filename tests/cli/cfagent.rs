@@ -33,6 +33,10 @@ impl Lab {
         lab
     }
 
+    pub fn root(&self) -> &Path {
+        self.top.path()
+    }
+
     fn work(&self) -> PathBuf {
         self.top.path().join("var/opt/dsau/cfengine")
     }

@@ -16,6 +16,7 @@ mod cfexecd;
 mod cfkey;
 mod cfrun;
 mod cfservd;
+mod cfshow;
 mod chosts;
 mod crender;
 mod csshsetup;

@@ -5,3 +5,4 @@ pub mod cfexecd;
 pub mod cfkey;
 pub mod cfrun;
 pub mod cfservd;
+pub mod cfshow;
