@@ -163,6 +163,11 @@ impl Look {
     }
 }
 
+/// A name as it is in the file; one that is no text stays escaped.
+fn plain(key: &str) -> String {
+    String::from_utf8(<Vec<u8> as bstr::ByteVec>::unescape_bytes(key)).unwrap_or_else(|_| key.to_string())
+}
+
 fn canonical(text: &str) -> String {
     let clean = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     text.chars().take(LONGEST_OBJECT).map(clean).collect()
@@ -173,6 +178,7 @@ fn canonical(text: &str) -> String {
 fn locks(look: &Look) -> io::Result<Vec<Line>> {
     let promises: Promises = look.read(Promises::FILE)?;
     let line = |(key, at): (&String, &i64)| {
+        let key = &plain(key);
         let (phase, rest) = key.split_once('.').unwrap_or(("", key));
         let (operator, rest) = rest.split_once('.').unwrap_or(("", rest));
         let (object, digest) = rest.rsplit_once('.').unwrap_or((rest, ""));
@@ -196,6 +202,7 @@ fn locks(look: &Look) -> io::Result<Vec<Line>> {
 fn checksums(look: &Look) -> io::Result<Vec<Line>> {
     let digests: Digests = look.read(Digests::FILE)?;
     let lines = digests.files.iter().flat_map(|(file, digests)| {
+        let file = plain(file);
         digests.iter().map(move |(checksum, digest)| Line {
             name: file.clone(),
             text: format!("{file} = BLAKE3={digest}"),
@@ -217,6 +224,7 @@ fn classes(look: &Look) -> io::Result<Vec<Line>> {
     let until = |class: &str| persistent.until.get(class).filter(|until| **until > look.now());
     let line = |(class, seen): (&String, &state::ClassSeen)| {
         let until = until(class);
+        let class = &plain(class);
         let holds = until.map_or(String::new(), |until| {
             format!(" (persistent until {})", look.ctime(*until))
         });
@@ -234,6 +242,7 @@ fn classes(look: &Look) -> io::Result<Vec<Line>> {
 fn performance(look: &Look) -> io::Result<Vec<Line>> {
     let history: History = look.read(History::FILE)?;
     let line = |(promise, timing): (&String, &state::Timing)| {
+        let promise = &plain(promise);
         let (average, deviation) = (timing.seconds.average, timing.seconds.deviation());
         Line {
             name: promise.clone(),
