@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use bstr::{BStr, BString, ByteSlice};
 
+use super::Outcome;
 use super::action::{Action, Work, in_text_order, iterate};
 use super::filters;
 use super::job::BytesPath;
 use super::report::Level;
-use super::run::Outcome;
 use super::{Job, Run};
 use crate::fsx::{Dir, Fresh, Meta, Place, Wanted};
 use crate::policy::Section;

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `phases` | a whole run: facts, update phase, main phase, how it ends: [`run()`]; in it `load`: reading a policy |
 //! | `run` | one phase: passes, classes, done flags, locks: [`Run`] |
+//! | `visit` | one promise from its beginning to its end: [`Outcome`], [`Counts`] |
+//! | `event` | what programs are told of a run: [`Event`] |
 //! | `action` | the table of actions: [`ACTIONS`] |
 //! | `job` | one promise with its attributes: [`Job`] |
 //! | `options` | what the command line asks: [`RunOptions`] |
@@ -30,6 +32,7 @@ pub mod diff;
 mod directories;
 mod disable;
 pub mod editfiles;
+pub mod event;
 mod files;
 mod filters;
 mod generation;
@@ -56,13 +59,16 @@ mod servers;
 mod shellcommands;
 pub mod sources;
 mod tidy;
+mod visit;
 
 pub use action::{ACTIONS, Action, Work};
+pub use event::Event;
 pub use job::{BadAttr, BytesPath, Job};
 pub use memory::Memory;
 pub use options::RunOptions;
 pub use phases::{Ending, Setup, run};
 pub use report::{Level, Levels, Report, Sink, Tally};
-pub use run::{Outcome, Run, Stop};
+pub use run::{Run, Stop};
 pub use servers::Servers;
 pub use sources::{OnlyLocal, OpenOptions, Sources};
+pub use visit::{Counts, Outcome};

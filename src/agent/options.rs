@@ -56,7 +56,11 @@ pub struct RunOptions {
 impl RunOptions {
     /// Whether locks count in this run (cfengine2.md 17).
     pub fn uses_locks(&self) -> bool {
-        !(self.no_locks || self.dry_run || self.parse_only || self.print_sysadm || self.print_schedule)
-            && self.query.is_none()
+        !(self.no_locks || self.dry_run || self.looks_only())
+    }
+
+    /// Whether the policy is only read: nothing of it is carried out.
+    pub fn looks_only(&self) -> bool {
+        self.parse_only || self.print_sysadm || self.print_schedule || self.query.is_some()
     }
 }

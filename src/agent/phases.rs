@@ -2,22 +2,25 @@
 
 mod load;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bstr::{BString, ByteSlice};
 
 use super::report::{Level, Levels, Report, Sink, Tally};
 use super::run::{Parts, Run, Stop};
-use super::say::{say_classes, say_outcome};
-use super::{Memory, RunOptions, Sources, generation, preconf};
+use super::say::{self, say_classes, say_outcome};
+use super::{Counts, Event, Memory, RunOptions, Sources, generation, preconf};
 use crate::facts::{self, Host, Machine};
-use crate::policy::{self, Context, Phase, Program};
-use crate::state::{Classes, Single, Store};
+use crate::policy::{self, Context, Phase, PolicyError, Pos, Program};
+use crate::state::{Classes, RunSummary, Single, Store, key_of};
 use crate::sys::Paths;
 use crate::sys::at::process_exists;
 
 /// Minutes after which an agent that still runs counts as stuck, unless `ExpireAfter` says otherwise.
 const EXPIRE_AFTER: i64 = 120;
+
+/// So much of the version of a policy is remembered.
+const MOST_VERSION: usize = 100;
 
 /// The policy of the update phase.
 const UPDATE: &str = "update.conf";
@@ -50,8 +53,8 @@ pub struct Ending {
     /// Exit status: 0; 1 for errors in the policy and what cannot be carried out at all; 2 when cf.preconf ended the
     /// run; 3 when a new policy was broken and the last good one ran.
     pub status: u8,
-    /// Promises kept, repaired, failed.
-    pub tally: Tally,
+    /// Promises kept, repaired, failed, skipped; each counted once.
+    pub counts: Counts,
 }
 
 /// The way out when a run is over before its end.
@@ -59,6 +62,7 @@ struct Over(u8);
 
 /// Runs the agent.
 pub fn run(setup: Setup<'_>) -> Ending {
+    let began = Instant::now();
     let report = Report::new(setup.sink, format!("cfengine:{}", setup.host.short), setup.levels);
     let mut whole = Whole {
         parts: Some(Parts {
@@ -75,16 +79,20 @@ pub fn run(setup: Setup<'_>) -> Ending {
         outdated: false,
         single: None,
         slept: false,
-        tally: Tally::default(),
+        busy: false,
+        dry: false,
+        version: None,
+        counts: Counts::default(),
     };
     let status = match whole.go(setup.env) {
         Ok(()) if whole.outdated => 3,
         Ok(()) => whole.status,
         Err(Over(status)) => status,
     };
+    whole.conclude(status, began);
     Ending {
         status,
-        tally: whole.tally,
+        counts: whole.counts,
     }
 }
 
@@ -97,7 +105,13 @@ struct Whole<'a> {
     outdated: bool,
     single: Option<Single>,
     slept: bool,
-    tally: Tally,
+    /// Another agent is at work: this was no run.
+    busy: bool,
+    /// The policy, or an option, wants nothing changed.
+    dry: bool,
+    /// `cfinputs_version`
+    version: Option<BString>,
+    counts: Counts,
 }
 
 impl<'a> Whole<'a> {
@@ -105,11 +119,36 @@ impl<'a> Whole<'a> {
         self.parts.as_mut().ok_or(Over(5))
     }
 
+    /// What is told and kept of the run as a whole.
+    fn conclude(&mut self, status: u8, began: Instant) {
+        let Counts {
+            kept,
+            repaired,
+            failed,
+            skipped,
+        } = self.counts;
+        let (busy, dry, version) = (self.busy, self.dry, self.version.take());
+        let Ok(parts) = self.parts() else { return };
+        let keeps = !(busy || parts.options.dry_run || parts.options.looks_only());
+        let run = RunSummary {
+            began: parts.now.timestamp().as_second(),
+            millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            pid: std::process::id(),
+            version: version.map(|version| key_of(&version[..version.len().min(MOST_VERSION)])),
+            status,
+            dry: dry || parts.options.dry_run,
+            kept,
+            repaired,
+            failed,
+            skipped,
+        };
+        say::conclude(parts, run, keeps);
+    }
+
     fn go(&mut self, env: std::collections::HashMap<BString, BString>) -> Result<(), Over> {
         let options = self.parts()?.options;
         let mut context = self.context(env)?;
-        let looks_only =
-            options.parse_only || options.query.is_some() || options.print_sysadm || options.print_schedule;
+        let looks_only = options.looks_only();
         if !looks_only {
             self.open_memory()?;
         }
@@ -242,9 +281,20 @@ impl<'a> Whole<'a> {
         if options.parse_only {
             if options.file.is_some() && program.files.is_empty() {
                 let prefix = parts.report.prefix();
-                parts.report.complain(&format!(
-                    "{prefix}: there is no policy file {entry}, so nothing was checked"
-                ));
+                let message = format!("there is no policy file {entry}, so nothing was checked");
+                parts.report.complain(&format!("{prefix}: {message}"));
+                let pos = Pos {
+                    file: entry.to_str_lossy().as_ref().into(),
+                    line: 1,
+                    col: 1,
+                };
+                let error = PolicyError {
+                    pos,
+                    message,
+                    hint: None,
+                    excerpt: None,
+                };
+                parts.report.fault(&error, Event::Error);
                 return Err(Over(1));
             }
             return Ok(());
@@ -291,9 +341,9 @@ impl<'a> Whole<'a> {
         let mut run = Run::new(parts, phase, program);
         run.go(if phase == Phase::Update { 2 } else { 3 });
         let (stop, broken) = (run.stop.clone(), run.broken);
-        self.tally.kept += run.report.tally.kept;
-        self.tally.repaired += run.report.tally.repaired;
-        self.tally.failed += run.report.tally.failed;
+        self.counts.add(run.counts);
+        self.dry = run.dry;
+        self.version = run.ctx.get("cfinputs_version").or(self.version.take());
         say_outcome(&mut run);
         let Some((mut parts, context)) = run.into_parts() else {
             return Err(Over(5));
@@ -372,6 +422,7 @@ impl<'a> Whole<'a> {
                         end_process(holder.pid);
                         continue;
                     }
+                    self.busy = true;
                     parts.report.error(format_args!(
                         "Another cfagent (process number {}) has been at work here for {ran} minutes; nothing was done",
                         holder.pid

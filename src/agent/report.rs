@@ -2,6 +2,12 @@
 
 use std::fmt::Display;
 
+use bstr::BString;
+
+use super::event::{Digest, Event, Fault, Heard};
+use super::visit::Outcome;
+use crate::policy::PolicyError;
+
 /// Where lines end up: the tool gives standard output and standard error, a test a list.
 pub trait Sink {
     /// A line for standard output, without the line feed.
@@ -12,6 +18,12 @@ pub trait Sink {
     fn syslog(&mut self, priority: &str, line: &str);
     /// What is being done from now on, for whoever must say it when a signal ends the run.
     fn doing(&mut self, _what: &str) {}
+    /// Whether events are wanted. Nothing is gathered for them otherwise.
+    fn listens(&self) -> bool {
+        false
+    }
+    /// Something happened that programs want to know.
+    fn event(&mut self, _event: &Event) {}
 }
 
 /// How important a message is.
@@ -55,6 +67,17 @@ pub struct Tally {
     pub failed: u64,
 }
 
+impl Tally {
+    /// One more.
+    pub(super) fn add(&mut self, outcome: Outcome) {
+        *match outcome {
+            Outcome::Kept => &mut self.kept,
+            Outcome::Repaired => &mut self.repaired,
+            Outcome::Failed => &mut self.failed,
+        } += 1;
+    }
+}
+
 /// The one way out for lines.
 pub struct Report<'a> {
     sink: &'a mut dyn Sink,
@@ -65,12 +88,18 @@ pub struct Report<'a> {
     pub tally: Tally,
     /// `inform=` of the rule that is running, which counts more than the level of the run.
     pub rule_inform: Option<bool>,
+    /// What was said since the last promise was begun; none where nobody listens.
+    heard: Option<Heard>,
+    /// Errors in the policy that were told.
+    pub(super) errors: u64,
 }
 
 impl<'a> Report<'a> {
     /// A report with the prefix that stands before every message (`cfengine:HOST`).
     pub fn new(sink: &'a mut dyn Sink, prefix: impl Into<String>, levels: Levels) -> Self {
         Report {
+            heard: sink.listens().then(Heard::default),
+            errors: 0,
             sink,
             prefix: prefix.into(),
             levels,
@@ -107,7 +136,11 @@ impl<'a> Report<'a> {
             let priority = if level == Level::Error { "LOG_ERR" } else { "LOG_NOTICE" };
             self.sink.syslog(priority, &text.to_string());
         }
-        if self.shows(level) {
+        let shown = self.shows(level);
+        if let Some(heard) = &mut self.heard {
+            heard.message(level, text.to_string().as_bytes(), shown);
+        }
+        if shown {
             let line = format!("{}: {text}", self.prefix);
             self.sink.out(line.as_bytes());
         }
@@ -115,6 +148,7 @@ impl<'a> Report<'a> {
 
     /// A message with bytes that need not be UTF-8.
     pub fn say_bytes(&mut self, level: Level, text: &[u8]) {
+        self.hear(level, text);
         if self.shows(level) {
             let mut line = format!("{}: ", self.prefix).into_bytes();
             line.extend_from_slice(text);
@@ -139,6 +173,7 @@ impl<'a> Report<'a> {
 
     /// A line of a command's output, `PREFIX:LABEL: text`.
     pub fn labelled(&mut self, label: &[u8], text: &[u8]) {
+        self.hear(Level::Silent, text);
         let mut line = format!("{}:", self.prefix).into_bytes();
         line.extend_from_slice(label);
         line.extend_from_slice(b": ");
@@ -148,9 +183,62 @@ impl<'a> Report<'a> {
 
     /// A line without prefix on standard output.
     pub fn bare(&mut self, level: Level, line: &[u8]) {
+        self.hear(level, line);
         if self.shows(level) {
             self.sink.out(line);
         }
+    }
+
+    /// Lines that show a change, as `--diff` asks for. They are no messages.
+    pub fn diff(&mut self, lines: &[BString]) {
+        if self.shows(Level::Silent) {
+            lines.iter().for_each(|line| self.sink.out(line));
+        }
+    }
+
+    fn hear(&mut self, level: Level, text: &[u8]) {
+        let shown = self.shows(level);
+        if let Some(heard) = &mut self.heard {
+            heard.message(level, text, shown);
+        }
+    }
+
+    /// Whether events are wanted.
+    pub fn listens(&self) -> bool {
+        self.heard.is_some()
+    }
+
+    /// The content of a file changed, or would.
+    pub fn changed(&mut self, path: &[u8], before: Option<Digest>, after: Option<Digest>) {
+        if let Some(heard) = &mut self.heard {
+            heard.change(path, before, after);
+        }
+    }
+
+    /// What was heard since the last promise was begun.
+    pub(super) fn heard(&self) -> Option<Heard> {
+        self.heard.clone()
+    }
+
+    /// Another promise begins.
+    pub(super) fn forget_heard(&mut self) {
+        if let Some(heard) = &mut self.heard {
+            *heard = Heard::default();
+        }
+    }
+
+    /// Tells whoever listens; nothing is made for nobody.
+    pub fn event(&mut self, event: impl FnOnce() -> Event) {
+        if self.listens() {
+            self.sink.event(&event());
+        }
+    }
+
+    /// An error in the policy, or a warning about it.
+    pub(super) fn fault(&mut self, error: &PolicyError, event: fn(Fault) -> Event) {
+        let event = event(error.into());
+        self.errors += u64::from(matches!(event, Event::Error(_)));
+        self.event(|| event);
     }
 
     /// Something is being done from now on.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use bstr::{BString, ByteSlice};
 
+use super::Outcome;
 use super::action::{Action, Work, in_text_order, iterate};
-use super::run::Outcome;
 use super::{Job, Run};
 use crate::policy::Section;
 

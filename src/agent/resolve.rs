@@ -5,9 +5,9 @@ use std::path::Path;
 
 use bstr::{BStr, BString, ByteSlice};
 
+use super::Outcome;
 use super::action::{Action, Work, in_text_order, iterate};
 use super::report::Level;
-use super::run::Outcome;
 use super::{Job, Run, diff};
 use crate::fsx::{Place, Wanted, write_whole};
 use crate::policy::Section;

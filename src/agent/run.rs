@@ -4,26 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BString, ByteSlice};
 
 use super::action::{ALERTS, Action, Work, find};
+use super::event::Event;
 use super::report::Report;
+use super::visit::{Begun, Counts, Outcome};
 use super::{Job, Memory, RunOptions, Sources};
 use crate::facts::Machine;
 use crate::fsx::Dir;
-use crate::policy::{ClassExpr, Context, Phase, Program, Rule, SequenceEntry};
+use crate::policy::{ClassExpr, Context, Phase, PolicyError, Program, Rule, SequenceEntry};
 use crate::sys::Paths;
-
-/// What came of a promise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing had to be done: sets `elsedefine=`.
-    Kept,
-    /// It was repaired: sets `define=`.
-    Repaired,
-    /// It could not be kept; sets no class (22.2).
-    Failed,
-}
 
 /// Why a run ends before its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,13 +57,17 @@ pub struct Run<'a> {
     pub stop: Option<Stop>,
     /// The run shall end with status 1: something of the policy could not be carried out at all.
     pub broken: bool,
+    /// Promises that are over, each counted once.
+    pub counts: Counts,
     rules: Vec<Rc<Rule>>,
-    sequence: Vec<SequenceEntry>,
-    done: HashSet<(usize, usize)>,
+    pub(super) sequence: Vec<SequenceEntry>,
+    pub(super) done: HashSet<(usize, usize)>,
     pub(super) pass: u32,
     pub(super) entry_minutes: EntryMinutes,
-    pub(super) begun: HashMap<(usize, usize), String>,
+    pub(super) begun: HashMap<(usize, usize), Begun>,
     swept: HashSet<(u64, u64)>,
+    /// Entries of the action sequence that an option leaves out.
+    left_out: Vec<BString>,
     abort_classes: Vec<BString>,
 }
 
@@ -116,6 +111,7 @@ impl<'a> Run<'a> {
             dry,
             stop: None,
             broken: false,
+            counts: Counts::default(),
             rules: program.rules.into_iter().map(Rc::new).collect(),
             sequence: program.sequence,
             done: HashSet::new(),
@@ -123,6 +119,7 @@ impl<'a> Run<'a> {
             entry_minutes: EntryMinutes::default(),
             begun: HashMap::new(),
             swept: HashSet::new(),
+            left_out: Vec::new(),
             abort_classes: Vec::new(),
         };
         run.take_settings();
@@ -199,7 +196,19 @@ impl<'a> Run<'a> {
             }
         }
         self.visit(ALERTS);
+        self.pass_over_left_out();
         self.memory.save(&mut self.report);
+    }
+
+    /// Promises whose turn did not come because an option leaves their entries out; those of other entries had theirs.
+    fn pass_over_left_out(&mut self) {
+        for entry in std::mem::take(&mut self.left_out) {
+            let word = entry.split(|byte| *byte == b'.').next().unwrap_or_default();
+            let Some(action) = find(word) else { continue };
+            for job in self.jobs(action) {
+                self.pass_over(action, &job, format_args!("{entry} is left out by an option"));
+            }
+        }
     }
 
     fn entry(&mut self, entry: &SequenceEntry) {
@@ -209,6 +218,7 @@ impl<'a> Run<'a> {
         let text = self.ctx.expand(entry.text.as_bstr());
         let wanted = |list: &[BString]| list.contains(&text);
         if (!self.options.just.is_empty() && !wanted(&self.options.just)) || wanted(&self.options.avoid) {
+            self.left_out.push(text.clone());
             return self.report.verbose(format_args!("Leaving out {text}"));
         }
         if text.starts_with(b"module:") {
@@ -225,6 +235,13 @@ impl<'a> Run<'a> {
             self.report
                 .complain(&format!("{prefix}:{file}:Undefined action {word} in sequence"));
             self.report.complain(&format!("  --> {}", entry.pos));
+            let error = PolicyError {
+                pos: entry.pos.clone(),
+                message: format!("Undefined action {word} in sequence"),
+                hint: None,
+                excerpt: None,
+            };
+            self.report.fault(&error, Event::Error);
             self.stop = Some(Stop::Fatal);
             return;
         };
@@ -247,6 +264,7 @@ impl<'a> Run<'a> {
             self.now.strftime("%a %b %e %H:%M:%S %Y"),
         ));
         if self.options.off.contains(&action.name) {
+            self.left_out.push(text.clone());
             self.report
                 .verbose(format_args!("{} is switched off by an option", action.name));
         } else if self.pass == 1 || !action.once {
@@ -294,14 +312,10 @@ impl<'a> Run<'a> {
                 }
             }
             Work::NotBuilt => {
-                for rule in self.ordered(action) {
-                    let job = self.rules[rule].clone();
-                    if self.ctx.holds(&job.class) && self.done.insert((rule, 0)) {
+                for job in self.jobs(action) {
+                    if self.done.insert(job.id) {
                         self.broken = true;
-                        self.report.error(format_args!(
-                            "{}:{}: {} is not built yet: nothing was done for {}",
-                            job.pos.file, job.pos.line, action.name, job.promiser
-                        ));
+                        self.not_built(action, &job);
                     }
                 }
             }
@@ -357,93 +371,6 @@ impl<'a> Run<'a> {
     /// Whether a class predicate holds now.
     pub fn holds_class(&self, class: &ClassExpr) -> bool {
         self.ctx.holds(class)
-    }
-
-    /// Takes up a promise: false when its class does not hold, it was done already, or it was looked after less than
-    /// IfElapsed minutes ago. It counts as done from now on. Every `true` wants an [`Run::end`].
-    pub fn begin(&mut self, action: &Action, job: &Job) -> bool {
-        if !self.ctx.holds(&job.rule.class) || !self.done.insert(job.id) {
-            return false;
-        }
-        self.report.doing(&Memory::shown(action.operator, job));
-        if !self.options.uses_locks() || self.dry {
-            return true;
-        }
-        let minutes = self.if_elapsed(job);
-        let key = Memory::key(self.phase, action.operator, job);
-        let now = self.now.timestamp().as_second();
-        if let Some(elapsed) = self.memory.elapsed(&key, now)
-            && elapsed < minutes
-        {
-            let object = Memory::shown(action.operator, job);
-            let text = format!("Nothing promised for [{object}] ({elapsed}/{minutes} minutes elapsed)");
-            self.report.verbose(text);
-            return false;
-        }
-        self.begun.insert(job.id, key);
-        true
-    }
-
-    /// A promise was looked after, whatever came of it.
-    pub fn end(&mut self, job: &Job) {
-        if let Some(key) = self.begun.remove(&job.id) {
-            self.memory.record(key, self.now.timestamp().as_second());
-        }
-    }
-
-    /// Minutes that must pass before a promise is looked after again: of the rule, of the entry of the action sequence,
-    /// of `control:`, or 1.
-    fn if_elapsed(&self, job: &Job) -> i64 {
-        let minutes = |text: BString| text.to_str().ok().and_then(|text| text.trim().parse().ok());
-        self.value(job, "ifelapsed")
-            .or_else(|| super::editfiles::setting(self, &job.rule, "IfElapsed"))
-            .and_then(minutes)
-            .or(self.entry_minutes.if_elapsed)
-            .or_else(|| self.ctx.get("IfElapsed").and_then(minutes))
-            .unwrap_or(1)
-    }
-
-    /// Whether a rule that was not done has become true meanwhile.
-    fn more_to_do(&self) -> bool {
-        let words: HashSet<&str> = self
-            .sequence
-            .iter()
-            .filter_map(|entry| find(entry.text.split(|byte| *byte == b'.').next().unwrap_or_default()))
-            .filter(|action| !action.once)
-            .map(|action| action.name)
-            .collect();
-        words
-            .into_iter()
-            .filter_map(|word| find(word.as_bytes()))
-            .any(|action| !self.jobs(action).is_empty())
-    }
-
-    /// Records what came of a promise: classes and figures. May be called more than once for one promise, as the copy
-    /// of a tree does for each file.
-    pub fn record(&mut self, job: &Job, outcome: Outcome) {
-        let attribute = match outcome {
-            Outcome::Kept => {
-                self.report.tally.kept += 1;
-                "elsedefine"
-            }
-            Outcome::Repaired => {
-                self.report.tally.repaired += 1;
-                "define"
-            }
-            Outcome::Failed => {
-                self.report.tally.failed += 1;
-                return;
-            }
-        };
-        for class in self.class_list(job, attribute) {
-            self.define(class.as_bstr());
-        }
-    }
-
-    /// Sets a class, and ends the run when it is one of `AbortClasses`.
-    pub fn define(&mut self, class: &BStr) {
-        self.ctx.define(class);
-        self.check_abort(class);
     }
 
     pub(super) fn check_abort(&mut self, class: impl AsRef<[u8]>) {

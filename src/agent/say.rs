@@ -2,14 +2,17 @@
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::Run;
+use super::event::{Ended, Event};
 use super::report::{Level, Report};
+use super::run::{Parts, Run};
 use crate::policy::{self, Context, PolicyError};
+use crate::state::{RunSummary, Runs};
 
 /// Each error as the original words it, so that tools that look for that find it; then where exactly and what is meant,
 /// on lines of their own.
 pub(super) fn say_errors(report: &mut Report<'_>, errors: &[PolicyError]) {
     for error in errors {
+        report.fault(error, Event::Error);
         let (pos, (words, detail)) = (&error.pos, error.wording());
         let line = format!("cf:{}:{}:{}: {words}", report.prefix(), pos.file, pos.line);
         report.complain(&line);
@@ -23,6 +26,9 @@ pub(super) fn say_errors(report: &mut Report<'_>, errors: &[PolicyError]) {
 pub(super) fn say_warnings(report: &mut Report<'_>, warnings: &[PolicyError]) {
     for warning in warnings {
         let (pos, (words, detail)) = (&warning.pos, warning.wording());
+        if !report.levels.no_warnings {
+            report.fault(warning, Event::Warning);
+        }
         if words.starts_with("Could not open ") {
             // Not about the policy but about the machine: the original's two lines, whatever the levels are.
             report.error(words);
@@ -75,6 +81,24 @@ pub(super) fn say_outcome(run: &mut Run<'_>) {
         percent(tally.failed)
     );
     run.report.verbose(text);
+}
+
+/// The end of a run: told, and kept for whoever asks later. A run that only looks, or changes nothing, leaves no record.
+pub(super) fn conclude(parts: &mut Parts<'_>, run: RunSummary, keeps: bool) {
+    parts.report.verbose(format_args!("Summary: {run}"));
+    let errors = parts.report.errors;
+    parts.report.event(|| Event::Summary(Ended::of(&run, errors)));
+    let Some(store) = parts.memory.store().filter(|_| keeps) else {
+        return;
+    };
+    match store.update(Runs::FILE, |runs: &mut Runs| runs.add(run)) {
+        Ok(None) => {}
+        Ok(Some(damage)) => parts.report.error(damage),
+        Err(error) => parts.report.error(format_args!(
+            "Cannot write down how this run ended, in {}: {error}",
+            store.dir().display()
+        )),
+    }
 }
 
 #[cfg(test)]

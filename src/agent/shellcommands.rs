@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
 
+use super::Outcome;
 use super::action::{Action, Work, in_text_order, iterate};
 use super::job::BytesPath;
 use super::report::Level;
-use super::run::Outcome;
 use super::{Job, Run, owner};
 use crate::policy::Section;
 use crate::sys::process::{Argv, Command, run_until};

@@ -9,10 +9,10 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::save::{self, OnDisk};
 use super::{Block, EditOptions, Edited, edit, warn_missing};
+use crate::agent::Outcome;
 use crate::agent::action::{Action, Work, in_text_order, whole};
 use crate::agent::job::BytesPath;
 use crate::agent::objects::home_directories;
-use crate::agent::run::Outcome;
 use crate::agent::{Job, Run, filters};
 use crate::fsx::{Kind, Meta, Place, Select, scan};
 use crate::policy::{Body, Rule, Section};

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 use bstr::{BStr, BString, ByteSlice};
 
+use crate::agent::Outcome;
 use crate::agent::action::{Action, Work, in_text_order, whole};
 use crate::agent::report::Level;
-use crate::agent::run::Outcome;
 use crate::agent::shellcommands::label;
 use crate::agent::{Job, Run};
 use crate::policy::Section;
@@ -78,33 +78,70 @@ impl Compare {
     }
 }
 
+/// What one command at the end is for.
+#[derive(Default)]
+struct Todo {
+    names: Vec<BString>,
+    /// The promises that wait for it.
+    jobs: Vec<Job>,
+}
+
 fn work(run: &mut Run<'_>, action: &'static Action) {
-    let mut todo: BTreeMap<(Manager, Deed), Vec<BString>> = BTreeMap::new();
+    let mut todo: BTreeMap<(Manager, Deed), Todo> = BTreeMap::new();
     for job in run.jobs(action) {
+        if run.stop.is_some() {
+            break;
+        }
         if !run.begin(action, &job) {
             continue;
         }
         run.report.rule_inform = run.rule_inform(&job);
-        if let Err(why) = look(run, &job, &mut todo) {
-            run.report.error(format_args!("{}: {why}", job.rule.pos));
-            run.record(&job, Outcome::Failed);
+        match look(run, &job) {
+            Ok(Some(key)) => {
+                run.park(&job);
+                let todo = todo.entry(key).or_default();
+                if !todo.names.contains(&job.object) {
+                    todo.names.push(job.object.clone());
+                }
+                todo.jobs.push(job);
+            }
+            Ok(None) => {
+                run.mark(&job, Outcome::Kept);
+                run.end(&job);
+            }
+            Err(why) => {
+                run.report.error(format_args!("{}: {why}", job.rule.pos));
+                run.record(&job, Outcome::Failed);
+                run.end(&job);
+            }
         }
         run.report.rule_inform = None;
-        run.end(&job);
-        if run.stop.is_some() {
-            return;
-        }
     }
-    for ((manager, deed), names) in todo {
-        if let Err(why) = carry_out(run, manager, deed, &names) {
+    for ((manager, deed), todo) in todo {
+        run.report.forget_heard();
+        let outcome = if run.stop.is_some() {
+            run.report.verbose("The run ends before the package manager is called");
+            None
+        } else if let Err(why) = carry_out(run, manager, deed, &todo.names) {
             run.report.error(why);
             run.report.tally.failed += 1;
+            Some(Outcome::Failed)
+        } else {
+            Some(Outcome::Repaired)
+        };
+        for job in &todo.jobs {
+            match outcome {
+                Some(outcome) => run.mark(job, outcome),
+                None => run.left(job),
+            }
+            run.end(job);
         }
     }
 }
 
-/// Looks at one package. `define=` and `elsedefine=` tell of the state before anything is done.
-fn look(run: &mut Run<'_>, job: &Job, todo: &mut BTreeMap<(Manager, Deed), Vec<BString>>) -> Result<(), String> {
+/// Looks at one package, and gives what is to be done about it. `define=` and `elsedefine=` tell of the state before
+/// anything is done.
+fn look(run: &mut Run<'_>, job: &Job) -> Result<Option<(Manager, Deed)>, String> {
     let name = job.object.clone();
     if !is_plain(&name) {
         return Err(format!("{name} is no name of a package"));
@@ -149,20 +186,13 @@ fn look(run: &mut Run<'_>, job: &Job, todo: &mut BTreeMap<(Manager, Deed), Vec<B
         Wish::Install => !holds,
         Wish::Remove | Wish::Upgrade | Wish::Fix => holds,
     };
-    run.record(job, if holds { Outcome::Repaired } else { Outcome::Kept });
-    if act {
-        let deeds: &[Deed] = match wish {
-            Wish::Remove => &[Deed::Remove],
-            _ => &[Deed::Install],
-        };
-        for deed in deeds {
-            let names = todo.entry((manager, *deed)).or_default();
-            if !names.contains(&name) {
-                names.push(name.clone());
-            }
-        }
-    }
-    Ok(())
+    run.record_classes(job, if holds { Outcome::Repaired } else { Outcome::Kept });
+    let deed = if wish == Wish::Remove {
+        Deed::Remove
+    } else {
+        Deed::Install
+    };
+    Ok(act.then_some((manager, deed)))
 }
 
 /// Names and versions of packages have no signs that a shell or an option parser could take for its own.

@@ -10,10 +10,10 @@ use bstr::{BStr, BString, ByteSlice};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::agent::Outcome;
 use crate::agent::action::{Action, Work, in_text_order, whole};
 use crate::agent::filters;
 use crate::agent::report::Level;
-use crate::agent::run::Outcome;
 use crate::agent::shellcommands::{label, surround};
 use crate::agent::{Job, Run};
 use crate::policy::{Body, Ere, Section};

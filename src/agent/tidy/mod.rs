@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use bstr::{BStr, BString, ByteSlice};
 
+use crate::agent::Outcome;
 use crate::agent::action::{Action, Work, in_text_order, iterate};
 use crate::agent::filters::{self, Filters};
 use crate::agent::job::BytesPath;
 use crate::agent::objects::{self, Ignore};
-use crate::agent::run::Outcome;
 use crate::agent::{Job, Run};
 use crate::policy::Section;
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use bstr::{BStr, ByteSlice};
 
 use super::{Clock, Empty, Links, Plan, Size};
+use crate::agent::Outcome;
 use crate::agent::Run;
 use crate::agent::job::BytesPath;
-use crate::agent::run::Outcome;
 use crate::fsx::{Dir, Meta, any_matches, matches};
 use crate::sys::process;
 

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use bstr::{BString, ByteSlice};
 use clap::{Arg, ArgAction, ArgMatches};
+use serde::Serialize;
 
-use crate::agent::{self, Levels, RunOptions, Servers, Setup, Sink};
+use crate::agent::{self, Event, Levels, RunOptions, Servers, Setup, Sink};
 use crate::diag::{Exit, Fail, harmless};
 use crate::facts::{Host, Machine};
 use crate::sys::Paths;
@@ -235,6 +236,13 @@ fn command() -> clap::Command {
                 .action(ArgAction::SetTrue)
                 .help("End with 1 when a promise could not be kept"),
         )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["query", "sysadm", "schedule"])
+                .help("Print one JSON object per promise; messages go to standard error"),
+        )
 }
 
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
@@ -272,16 +280,20 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let mut machine = Machine::new(&paths, host.clone());
     let own = host.interfaces.iter().map(|interface| interface.address).collect();
     let mut servers = Servers::new(&paths, own, options.force_net_copy);
-    let doing = Arc::new(Mutex::new(String::from("cfagent")));
+    let terminal = Terminal {
+        json: matches.get_flag("json"),
+        doing: Arc::new(Mutex::new(String::from("cfagent"))),
+        whole: Arc::new(Mutex::new(())),
+    };
     let prefix = format!("cfengine:{}", host.short);
-    watch_signals(&doing, &prefix)?;
+    watch_signals(terminal.clone(), prefix)?;
     let ending = agent::run(Setup {
         options: &options,
         paths: &paths,
         host: &host,
         machine: &mut machine,
         sources: &mut servers,
-        sink: &mut Terminal { doing },
+        sink: &mut terminal.clone(),
         levels,
         now: jiff::Zoned::now(),
         env: std::env::vars_os()
@@ -289,7 +301,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
             .collect(),
     });
     Ok(match ending.status {
-        0 if matches.get_flag("exit-status") && ending.tally.failed > 0 => Exit::Failed,
+        0 if matches.get_flag("exit-status") && ending.counts.failed > 0 => Exit::Failed,
         status => Exit::Code(status),
     })
 }
@@ -355,8 +367,13 @@ fn options(matches: &ArgMatches) -> RunOptions {
 
 /// Standard output and standard error. Each line is written by itself: whoever reads sees it when it happens, and a
 /// reader that went away is no reason to stop half way.
+#[derive(Clone)]
 struct Terminal {
+    /// Standard output is for events, and messages go to standard error.
+    json: bool,
     doing: Arc<Mutex<String>>,
+    /// Held while an event is written: a signal does not end the run in the middle of one.
+    whole: Arc<Mutex<()>>,
 }
 
 impl Terminal {
@@ -369,11 +386,22 @@ impl Terminal {
         whole.push(b'\n');
         let _ = out.write_all(&whole).and_then(|()| out.flush());
     }
+
+    /// An event, one line of JSON.
+    fn json(&self, event: &impl Serialize) {
+        let Ok(line) = serde_json::to_vec(event) else { return };
+        let whole = self.whole.lock();
+        Terminal::line(&mut std::io::stdout(), &line);
+        drop(whole);
+    }
 }
 
 impl Sink for Terminal {
     fn out(&mut self, line: &[u8]) {
-        Terminal::line(&mut std::io::stdout(), line);
+        match self.json {
+            true => Terminal::line(&mut std::io::stderr(), line),
+            false => Terminal::line(&mut std::io::stdout(), line),
+        }
     }
     fn err(&mut self, line: &[u8]) {
         Terminal::line(&mut std::io::stderr(), line);
@@ -396,15 +424,20 @@ impl Sink for Terminal {
             what.clone_into(&mut doing);
         }
     }
+    fn listens(&self) -> bool {
+        self.json
+    }
+    fn event(&mut self, event: &Event) {
+        self.json(event);
+    }
 }
 
 /// On a signal that ends: says what was being done and leaves with 0, as the original does. Unfinished files are removed
 /// by the next run.
-fn watch_signals(doing: &Arc<Mutex<String>>, prefix: &str) -> Result<(), Fail> {
+fn watch_signals(mut terminal: Terminal, prefix: String) -> Result<(), Fail> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let cannot = |error| Fail::new(Exit::Internal, "cannot watch for signals").because(error);
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot)?;
-    let (doing, prefix) = (Arc::clone(doing), prefix.to_string());
     let began = jiff::Zoned::now();
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
@@ -413,16 +446,19 @@ fn watch_signals(doing: &Arc<Mutex<String>>, prefix: &str) -> Result<(), Fail> {
                 SIGHUP => "SIGHUP",
                 _ => "SIGTERM",
             };
-            let what = doing.lock().map(|doing| doing.clone()).unwrap_or_default();
+            let what = terminal.doing.lock().map(|doing| doing.clone()).unwrap_or_default();
             let began = began.strftime("%a %b %e %H:%M:%S %Y");
-            let mut out = std::io::stdout();
             for line in [
                 format!("{prefix}: Received signal {signal} ({name}) while doing [{what}]"),
                 format!("{prefix}: Logical start time {began}"),
                 format!("{prefix}: This sub-task started really at {began}"),
             ] {
-                Terminal::line(&mut out, line.as_bytes());
+                terminal.out(line.as_bytes());
             }
+            if terminal.json {
+                terminal.json(&serde_json::json!({ "event": "signal", "signal": name, "doing": what }));
+            }
+            let _whole = terminal.whole.lock();
             std::process::exit(0);
         }
     });
