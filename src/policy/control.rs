@@ -4,8 +4,7 @@ use bstr::{BString, ByteSlice};
 
 use super::ast::{Call, Value};
 use super::evaluate::Evaluation;
-use super::functions;
-use super::values::{is_value_function, value_function};
+use super::functions::{self, Work};
 use super::{ClassExpr, Phase, Pos, SequenceEntry, check, names};
 
 impl Evaluation<'_> {
@@ -24,12 +23,13 @@ impl Evaluation<'_> {
         let mut result = false;
         for value in values {
             match value {
-                Value::Call(call) if functions::is_class_function(&call.name) => {
-                    result |= self
-                        .call(&call.pos, |env| functions::class_function(call, env))
-                        .unwrap_or(false);
-                }
-                Value::Call(call) => self.unknown_function(call, "groups"),
+                Value::Call(call) => match functions::find(&call.name) {
+                    Some(Work::Class(work)) => {
+                        let value = self.call(&call.pos, |env| work(call, env));
+                        result |= value.is_some_and(|value| value != call.negated);
+                    }
+                    _ => self.unknown_function(call, "groups"),
+                },
                 Value::Text(text, pos) => {
                     let command = self.program.context.expand(text.as_ref());
                     match command.starts_with(b"/") {
@@ -254,13 +254,18 @@ impl Evaluation<'_> {
 
     /// Evaluates a call in `control:`; class functions give no value there.
     fn value_of(&mut self, call: &Call, variable: &BString) -> Option<Option<BString>> {
-        if is_value_function(&call.name) {
-            return self.call(&call.pos, |env| value_function(call, variable, env));
-        }
-        if call.name.eq_ignore_ascii_case(b"PrepModule") {
-            return self
-                .call(&call.pos, |env| functions::class_function(call, env))
-                .map(|_| None);
+        let name = &call.name;
+        match functions::find(name) {
+            Some(Work::Value(_)) if call.negated => {
+                let message = format!("{name} gives a value; '!' is for class functions");
+                self.error(call.pos.clone(), message, None);
+                return None;
+            }
+            Some(Work::Value(work)) => return self.call(&call.pos, |env| work(call, variable, env)),
+            Some(Work::Class(work)) if name.eq_ignore_ascii_case(b"PrepModule") => {
+                return self.call(&call.pos, |env| work(call, env)).map(|_| None);
+            }
+            _ => {}
         }
         self.unknown_function(call, "control");
         None

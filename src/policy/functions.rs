@@ -1,57 +1,114 @@
-//! The class functions of `groups:` and `control:` (cfengine2.md 11). Arguments arrive unexpanded.
+//! The functions of the language (cfengine2.md 11): one table. A new function is one line here and one Rust function, of
+//! [`class_functions`](super::class_functions) where it gives true or false, of [`values`](super::values) where it gives a
+//! text or fills an array. Those of `alerts:` act on the machine, so the agent carries them out. Arguments arrive
+//! unexpanded.
 
 use bstr::{BStr, BString, ByteSlice};
 
 use super::ast::Call;
 use super::call::MOST_ARGS;
-use super::expand::split_list;
 use super::source::did_you_mean;
-use super::world::FileFacts;
-use super::{Context, Ere, FileKind, World, ranges, values};
+use super::{Context, World, class_functions as classes, values};
 
-/// Class functions.
-pub(super) static CLASS: &[&str] = &[
-    "AccessedBefore",
-    "ChangedBefore",
-    "IsNewerThan",
-    "ClassMatch",
-    "FileExists",
-    "IsDir",
-    "IsLink",
-    "IsPlain",
-    "HostRange",
-    "IPRange",
-    "IsDefined",
-    "IsGreaterThan",
-    "IsLessThan",
-    "PrepModule",
-    "RegCmp",
-    "ReturnsZero",
-    "ReturnsZeroShell",
-    "Strcmp",
-    "UserExists",
-    "GroupExists",
-];
-
-/// Functions of `alerts:`.
-pub(super) static ALERTS: &[&str] = &[
-    "FriendStatus",
-    "PrintFile",
-    "ShowState",
-    "SetState",
-    "UnsetState",
-    "SysLog",
-    "ReturnVariables",
-    "ReturnClasses",
-];
-
-fn listed(names: &[&str], name: &[u8]) -> bool {
-    names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+/// One function.
+pub(super) struct Function {
+    /// Its name; any case is accepted.
+    pub name: &'static str,
+    /// Where it may stand and what it does.
+    pub work: Work,
 }
 
-/// Whether a name is a function of `alerts:`.
-pub(super) fn is_alert_function(name: &[u8]) -> bool {
-    listed(ALERTS, name)
+/// The kinds of functions.
+#[derive(Clone, Copy)]
+pub(super) enum Work {
+    /// In `groups:`: true or false. `!` before the name turns that round.
+    Class(fn(&Call, &mut Env) -> Result<bool, String>),
+    /// In `control:`: the text of the named variable; `None` where it filled an array and the variable stays unset.
+    Value(fn(&Call, &BString, &mut Env) -> Result<Option<BString>, String>),
+    /// In `alerts:`.
+    Alert,
+}
+
+/// Every function.
+pub(super) static FUNCTIONS: &[Function] = &[
+    class("AccessedBefore", classes::accessed_before),
+    class("ChangedBefore", classes::changed_before),
+    class("IsNewerThan", classes::is_newer_than),
+    class("ClassMatch", classes::class_match),
+    class("FileExists", classes::file_exists),
+    class("IsDir", classes::is_dir),
+    class("IsLink", classes::is_link),
+    class("IsPlain", classes::is_plain),
+    class("HostRange", classes::host_range),
+    class("IPRange", classes::ip_range),
+    class("IsDefined", classes::is_defined),
+    class("IsGreaterThan", classes::is_greater_than),
+    class("IsLessThan", classes::is_less_than),
+    class("PrepModule", classes::prep_module),
+    class("RegCmp", classes::reg_cmp),
+    class("ReturnsZero", classes::returns_zero),
+    class("ReturnsZeroShell", classes::returns_zero_shell),
+    class("Strcmp", classes::strcmp),
+    class("UserExists", classes::user_exists),
+    class("GroupExists", classes::group_exists),
+    value("A", values::element_of),
+    value("ExecResult", values::exec_result),
+    value("ExecShellResult", values::exec_shell_result),
+    value("RandomInt", values::random_int),
+    value("ReadFile", values::read_file),
+    value("ReadArray", values::read_array),
+    value("ReadTable", values::read_table),
+    value("ReadList", values::read_list),
+    value("ReadTCP", values::read_tcp),
+    value("SelectPartitionLeader", values::partition_leader),
+    value("SelectPartitionNeighbours", values::partition_neighbours),
+    value("SelectPartitionNeighbors", values::partition_neighbours),
+    alert("FriendStatus"),
+    alert("PrintFile"),
+    alert("ShowState"),
+    alert("SetState"),
+    alert("UnsetState"),
+    alert("SysLog"),
+    alert("ReturnVariables"),
+    alert("ReturnClasses"),
+];
+
+const fn class(name: &'static str, work: fn(&Call, &mut Env) -> Result<bool, String>) -> Function {
+    Function {
+        name,
+        work: Work::Class(work),
+    }
+}
+
+const fn value(name: &'static str, work: fn(&Call, &BString, &mut Env) -> Result<Option<BString>, String>) -> Function {
+    Function {
+        name,
+        work: Work::Value(work),
+    }
+}
+
+const fn alert(name: &'static str) -> Function {
+    Function {
+        name,
+        work: Work::Alert,
+    }
+}
+
+/// What a name means.
+pub(super) fn find(name: &[u8]) -> Option<Work> {
+    let known = |function: &&Function| function.name.as_bytes().eq_ignore_ascii_case(name);
+    FUNCTIONS.iter().find(known).map(|function| function.work)
+}
+
+/// Every name.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|function| function.name)
+}
+
+/// The names of the functions of `alerts:`.
+pub(super) fn alerts() -> impl Iterator<Item = &'static str> {
+    let alerts = FUNCTIONS.iter().filter(|function| matches!(function.work, Work::Alert));
+    alerts.map(|function| function.name)
 }
 
 /// The message for a function that stands where it cannot.
@@ -59,7 +116,7 @@ pub(super) fn out_of_place(name: &[u8], section: &str) -> String {
     let name = name.as_bstr();
     if name.eq_ignore_ascii_case(b"ExecResult") || name.eq_ignore_ascii_case(b"ExecShellResult") {
         "Use of Exec[Shell]Result(s) outside of variable assignment".into()
-    } else if listed(CLASS, name) || listed(values::VALUE, name) || listed(ALERTS, name) {
+    } else if find(name).is_some() {
         format!("Function {name} out of place: {section}: has no use for it")
     } else {
         format!("Internal function ({name}) not recognized")
@@ -68,16 +125,10 @@ pub(super) fn out_of_place(name: &[u8], section: &str) -> String {
 
 /// A hint for an unknown function.
 pub(super) fn hint(name: &[u8]) -> Option<String> {
-    let all = [CLASS, values::VALUE, ALERTS].into_iter().flatten().copied();
-    match listed(CLASS, name) || listed(values::VALUE, name) || listed(ALERTS, name) {
-        true => None,
-        false => did_you_mean(name, all),
+    match find(name) {
+        Some(_) => None,
+        None => did_you_mean(name, names()),
     }
-}
-
-/// Whether a name is a class function.
-pub(super) fn is_class_function(name: &[u8]) -> bool {
-    listed(CLASS, name)
 }
 
 /// What a function works with.
@@ -134,119 +185,4 @@ pub(super) fn absolute(command: &BStr, shell: bool) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("scripts or commands must have absolute path names: {command}"))
-}
-
-/// A regular expression that must match the whole text.
-fn regex(pattern: &BString) -> Result<Ere, String> {
-    Ere::new(pattern).map_err(|error| error.to_string())
-}
-
-/// Evaluates a class function, negation included.
-pub(super) fn class_function(call: &Call, env: &mut Env) -> Result<bool, String> {
-    let value = evaluate(call, env)?;
-    Ok(value != call.negated)
-}
-
-fn evaluate(call: &Call, env: &mut Env) -> Result<bool, String> {
-    let name = call.name.to_ascii_lowercase();
-    match name.as_slice() {
-        b"accessedbefore" => times(call, env, |facts| facts.atime),
-        b"changedbefore" => times(call, env, |facts| facts.ctime),
-        b"isnewerthan" => times(call, env, |facts| facts.mtime),
-        b"fileexists" => kind(call, env, |_| true),
-        b"isdir" => kind(call, env, |kind| kind == FileKind::Dir),
-        b"islink" => kind(call, env, |kind| kind == FileKind::Link),
-        b"isplain" => kind(call, env, |kind| kind == FileKind::Plain),
-        b"classmatch" => {
-            let regex = regex(&env.whole(call)?)?;
-            Ok(env.context.classes().iter().any(|class| regex.matches(class)))
-        }
-        b"regcmp" => {
-            let args = env.args(call, 2)?;
-            let regex = regex(&args[0])?;
-            let separator = env.context.split();
-            Ok(regex.matches(&args[1]) || split_list(&args[1], separator).iter().any(|part| regex.matches(part)))
-        }
-        b"strcmp" => {
-            let args = env.args(call, 2)?;
-            Ok(args[0] == args[1])
-        }
-        b"isgreaterthan" => compare(call, env, std::cmp::Ordering::Greater),
-        b"islessthan" => compare(call, env, std::cmp::Ordering::Less),
-        b"isdefined" => {
-            let args = env.args(call, 1)?;
-            Ok(env.context.is_set(&args[0]))
-        }
-        b"hostrange" => {
-            let args = env.args(call, 2)?;
-            let host = env.context.get("host").unwrap_or_default();
-            ranges::host_in_range(&host, &args[0], &args[1])
-        }
-        b"iprange" => {
-            let range = env.whole(call)?;
-            let addresses = env.world.addresses();
-            let parsed = ranges::parse(&range)?;
-            Ok(addresses.iter().any(|address| parsed.contains(address)))
-        }
-        b"userexists" => Ok(env.world.user_exists(env.whole(call)?.as_ref())),
-        b"groupexists" => Ok(env.world.group_exists(env.whole(call)?.as_ref())),
-        b"returnszero" => {
-            let command = env.whole(call)?;
-            env.returns_zero(command.as_ref(), false)
-        }
-        b"returnszeroshell" => {
-            let command = env.whole(call)?;
-            env.returns_zero(command.as_ref(), true)
-        }
-        b"prepmodule" => module(call, env),
-        _ => Err(out_of_place(&call.name, "groups")),
-    }
-}
-
-fn times(call: &Call, env: &mut Env, which: fn(&FileFacts) -> i128) -> Result<bool, String> {
-    let args = env.args(call, 2)?;
-    let facts = (env.world.lstat(args[0].as_ref()), env.world.lstat(args[1].as_ref()));
-    Ok(match facts {
-        (Some(first), Some(second)) => which(&first) < which(&second),
-        _ => false,
-    })
-}
-
-fn kind(call: &Call, env: &mut Env, is: fn(FileKind) -> bool) -> Result<bool, String> {
-    let path = env.whole(call)?;
-    Ok(env.world.lstat(path.as_ref()).is_some_and(|facts| is(facts.kind)))
-}
-
-fn compare(call: &Call, env: &mut Env, wanted: std::cmp::Ordering) -> Result<bool, String> {
-    let args = env.args(call, 2)?;
-    let number = |text: &BString| text.trim().to_str().ok().and_then(|text| text.parse::<f64>().ok());
-    let order = match (number(&args[0]), number(&args[1])) {
-        (Some(a), Some(b)) => a.partial_cmp(&b),
-        _ => Some(args[0].cmp(&args[1])),
-    };
-    Ok(order == Some(wanted))
-}
-
-fn module(call: &Call, env: &mut Env) -> Result<bool, String> {
-    if call.args.is_empty() || call.args.len() > 2 {
-        return Err("PrepModule takes a module and a text of arguments".into());
-    }
-    let name = env.expand(&call.args[0]);
-    let args = call.args.get(1).map(|args| env.expand(args)).unwrap_or_default();
-    match env.world.run_module(name.as_ref(), args.as_ref()) {
-        None => {
-            env.world.verbose(&format!("there is no module {name}"));
-            Ok(false)
-        }
-        Some(Err(error)) => {
-            env.warnings.push(format!("cannot run module {name}: {error}"));
-            Ok(false)
-        }
-        Some(Ok(output)) => {
-            for line in env.context.apply_module_output(output.text.as_ref()) {
-                env.warnings.push(format!("module:{name}: {line}"));
-            }
-            Ok(true)
-        }
-    }
 }

@@ -10,7 +10,7 @@
 //! | `class` | class expressions |
 //! | `ere` | POSIX extended regular expressions |
 //! | `context`, `expand` | classes and variables; expansion and iteration |
-//! | `functions`, `values`, `ranges` | class functions and value functions |
+//! | `functions`, `class_functions`, `values`, `ranges` | the table of functions; class functions; value functions |
 //! | `check` | what is wrong with a rule by its meaning |
 //! | `world` | the questions the language asks of the machine |
 //! | `program`, `evaluate`, `control` | loading a policy with its imports into a [`Program`] |
@@ -20,6 +20,7 @@ mod attr;
 mod call;
 mod check;
 mod class;
+mod class_functions;
 mod context;
 mod control;
 mod edit;

@@ -99,8 +99,8 @@ impl Parser<'_> {
     fn call_entry(&mut self, section: Section, pos: Pos) {
         match call::read(&mut self.cursor) {
             Some(Ok(call)) => {
-                if section == Section::Alerts && !functions::is_alert_function(&call.name) {
-                    let hint = did_you_mean(&call.name, functions::ALERTS.iter().copied());
+                if section == Section::Alerts && !matches!(functions::find(&call.name), Some(functions::Work::Alert)) {
+                    let hint = did_you_mean(&call.name, functions::alerts());
                     let text = functions::out_of_place(&call.name, "alerts");
                     self.error(pos, text, hint);
                     self.flush();

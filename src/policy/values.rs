@@ -1,73 +1,70 @@
-//! The value functions of `control:` (cfengine2.md 11): they give a text, or fill an array.
+//! The value functions of `control:` (cfengine2.md 11): they give a text, or fill an array. Each is one function here and
+//! one line in the table of [`functions`](super::functions).
 
 use bstr::{BString, ByteSlice};
 
 use super::ast::Call;
-use super::functions::{Env, absolute, out_of_place};
-
-/// Value functions.
-pub(super) static VALUE: &[&str] = &[
-    "A",
-    "ExecResult",
-    "ExecShellResult",
-    "RandomInt",
-    "ReadFile",
-    "ReadArray",
-    "ReadTable",
-    "ReadList",
-    "ReadTCP",
-    "SelectPartitionLeader",
-    "SelectPartitionNeighbours",
-    "SelectPartitionNeighbors",
-];
+use super::functions::{Env, absolute};
 
 /// The most a file or a connection may give.
 const MOST_BYTES: usize = 16 << 20;
 
-/// Whether a name is a value function.
-pub(super) fn is_value_function(name: &[u8]) -> bool {
-    VALUE.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+/// What a value function gives: the text of the variable, or `None` where it filled an array.
+type Given = Result<Option<BString>, String>;
+
+pub(super) fn element_of(call: &Call, variable: &BString, env: &mut Env) -> Given {
+    let args = env.args(call, 2)?;
+    let value = env.context.expand_value(call.args[1].as_ref());
+    env.context.set(element(variable, &[&args[0]]), value);
+    Ok(None)
 }
 
-/// Evaluates a value function for a variable. `None`: it filled an array and the variable itself stays unset.
-pub(super) fn value_function(call: &Call, variable: &BString, env: &mut Env) -> Result<Option<BString>, String> {
-    if call.negated {
-        return Err(format!("{} gives a value; '!' is for class functions", call.name));
+pub(super) fn exec_result(call: &Call, _: &BString, env: &mut Env) -> Given {
+    exec(call, env, false).map(Some)
+}
+
+pub(super) fn exec_shell_result(call: &Call, _: &BString, env: &mut Env) -> Given {
+    exec(call, env, true).map(Some)
+}
+
+pub(super) fn random_int(call: &Call, _: &BString, env: &mut Env) -> Given {
+    random(call, env).map(Some)
+}
+
+pub(super) fn read_file(call: &Call, _: &BString, env: &mut Env) -> Given {
+    let args = env.args(call, 2)?;
+    let text = read(env, &args[0], &args[1], "ReadFile")?;
+    Ok(Some(text.unwrap_or_default().trim_end_with(|c| c == '\n').into()))
+}
+
+pub(super) fn read_list(call: &Call, _: &BString, env: &mut Env) -> Given {
+    let args = env.args(call, 4)?;
+    if !args[1].eq_ignore_ascii_case(b"lines") {
+        return Err(format!("ReadList knows the format 'lines', not '{}'", args[1]));
     }
-    let name = call.name.to_ascii_lowercase();
-    match name.as_slice() {
-        b"a" => {
-            let args = env.args(call, 2)?;
-            let value = env.context.expand_value(call.args[1].as_ref());
-            env.context.set(element(variable, &[&args[0]]), value);
-            Ok(None)
-        }
-        b"execresult" => exec(call, env, false).map(Some),
-        b"execshellresult" => exec(call, env, true).map(Some),
-        b"randomint" => random(call, env).map(Some),
-        b"readfile" => {
-            let args = env.args(call, 2)?;
-            let text = read(env, &args[0], &args[1], "ReadFile")?;
-            Ok(Some(text.unwrap_or_default().trim_end_with(|c| c == '\n').into()))
-        }
-        b"readlist" => {
-            let args = env.args(call, 4)?;
-            if !args[1].eq_ignore_ascii_case(b"lines") {
-                return Err(format!("ReadList knows the format 'lines', not '{}'", args[1]));
-            }
-            let text = read(env, &args[0], &args[3], "ReadList")?.unwrap_or_default();
-            Ok(Some(bstr::join([env.context.split()], lines(&text, &args[2])).into()))
-        }
-        b"readarray" => array(call, variable, env, false).map(|()| None),
-        b"readtable" => array(call, variable, env, true).map(|()| None),
-        b"readtcp" => tcp(call, env).map(Some),
-        b"selectpartitionleader" => partition(call, env).map(|group| Some(group.leader)),
-        b"selectpartitionneighbours" | b"selectpartitionneighbors" => {
-            let group = partition(call, env)?;
-            Ok(Some(bstr::join([env.context.split()], group.others).into()))
-        }
-        _ => Err(out_of_place(&call.name, "control")),
-    }
+    let text = read(env, &args[0], &args[3], "ReadList")?.unwrap_or_default();
+    Ok(Some(bstr::join([env.context.split()], lines(&text, &args[2])).into()))
+}
+
+pub(super) fn read_array(call: &Call, variable: &BString, env: &mut Env) -> Given {
+    array(call, variable, env, false).map(|()| None)
+}
+
+pub(super) fn read_table(call: &Call, variable: &BString, env: &mut Env) -> Given {
+    array(call, variable, env, true).map(|()| None)
+}
+
+pub(super) fn read_tcp(call: &Call, _: &BString, env: &mut Env) -> Given {
+    tcp(call, env).map(Some)
+}
+
+pub(super) fn partition_leader(call: &Call, _: &BString, env: &mut Env) -> Given {
+    partition(call, env).map(|group| Some(group.leader))
+}
+
+pub(super) fn partition_neighbours(call: &Call, _: &BString, env: &mut Env) -> Given {
+    let group = partition(call, env)?;
+    Ok(Some(bstr::join([env.context.split()], group.others).into()))
 }
 
 fn element(variable: &BString, keys: &[&BString]) -> BString {
