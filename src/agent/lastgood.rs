@@ -166,8 +166,8 @@ impl World for Reader<'_> {
     fn addresses(&self) -> Vec<IpAddr> {
         self.world.addresses()
     }
-    fn run_module(&mut self, name: &BStr, args: &BStr) -> Option<io::Result<CommandOutput>> {
-        self.world.run_module(name, args)
+    fn run_module(&mut self, name: &BStr, args: &BStr, classes: &BStr) -> Option<io::Result<CommandOutput>> {
+        self.world.run_module(name, args, classes)
     }
     fn read_tcp(&mut self, host: &BStr, port: u16, send: &BStr, limit: usize) -> io::Result<Vec<u8>> {
         self.world.read_tcp(host, port, send, limit)

@@ -12,6 +12,7 @@
 //! | `report` | everything that is said: [`Report`], [`Sink`] |
 //! | `say` | what is said about a policy and a run as a whole |
 //! | `sources` | where copies come from: [`Sources`] |
+//! | `settings` | what `control:` says about a run |
 //! | `servers` | connections to servers, kept for the run: [`Servers`] |
 //! | `memory` | when promises were last looked after |
 //! | `lastgood` | the last policy that parsed |
@@ -56,6 +57,7 @@ mod resolve;
 mod run;
 mod say;
 mod servers;
+mod settings;
 mod shellcommands;
 pub mod sources;
 mod tidy;

@@ -4,6 +4,7 @@ use bstr::{BStr, ByteSlice};
 
 use super::Run;
 use super::report::Level;
+use super::shellcommands::all_classes;
 use crate::policy::World;
 
 /// Runs a module and takes over the classes and variables it gives.
@@ -14,7 +15,7 @@ pub fn run(run: &mut Run<'_>, entry: &BStr) {
     if run.dry {
         return run.report.verbose(format_args!("Dry run: module {name} is not run"));
     }
-    match run.machine.run_module(name, args) {
+    match run.machine.run_module(name, args, all_classes(run).as_bstr()) {
         None => run.report.verbose(format_args!("There is no module {name}")),
         Some(Err(error)) => run.report.error(format_args!("Module {name} cannot be run: {error}")),
         Some(Ok(output)) => {

@@ -16,6 +16,10 @@ pub trait Sink {
     fn err(&mut self, line: &[u8]);
     /// A message for the system log, with the name of its priority (`LOG_ERR`); asked for only when the policy wants it.
     fn syslog(&mut self, priority: &str, line: &str);
+    /// The facility of messages for the system log from now on (`LOG_DAEMON`); false where there is none of that name.
+    fn facility(&mut self, _name: &str) -> bool {
+        false
+    }
     /// What is being done from now on, for whoever must say it when a signal ends the run.
     fn doing(&mut self, _what: &str) {}
     /// Whether events are wanted. Nothing is gathered for them otherwise.
@@ -78,6 +82,15 @@ impl Tally {
     }
 }
 
+/// What a rule says about its own messages; nothing where the run's levels count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleSwitches {
+    /// `inform=`
+    pub inform: Option<bool>,
+    /// `syslog=`
+    pub syslog: Option<bool>,
+}
+
 /// The one way out for lines.
 pub struct Report<'a> {
     sink: &'a mut dyn Sink,
@@ -86,8 +99,11 @@ pub struct Report<'a> {
     pub levels: Levels,
     /// Promises kept, repaired, failed.
     pub tally: Tally,
-    /// `inform=` of the rule that is running, which counts more than the level of the run.
-    pub rule_inform: Option<bool>,
+    /// What the rule that is running says, which counts more than what the run does.
+    pub rule: RuleSwitches,
+    /// `ShowActions`: the action that is running is named behind the prefix.
+    pub show_actions: bool,
+    action: Option<&'static str>,
     /// What was said since the last promise was begun; none where nobody listens.
     heard: Option<Heard>,
     /// Errors in the policy that were told.
@@ -104,7 +120,9 @@ impl<'a> Report<'a> {
             prefix: prefix.into(),
             levels,
             tally: Tally::default(),
-            rule_inform: None,
+            rule: RuleSwitches::default(),
+            show_actions: false,
+            action: None,
         }
     }
 
@@ -118,13 +136,36 @@ impl<'a> Report<'a> {
         &self.prefix
     }
 
+    /// `SyslogFacility` (`LOG_DAEMON`). False: there is no such facility.
+    pub fn set_facility(&mut self, name: &str) -> bool {
+        self.sink.facility(name)
+    }
+
+    /// From now on this action speaks.
+    pub fn begin_action(&mut self, name: &'static str) {
+        self.action = Some(name);
+    }
+
+    /// The action has spoken.
+    pub fn end_action(&mut self) {
+        self.action = None;
+    }
+
+    /// The prefix, and the action where the policy wants that.
+    fn head(&self) -> String {
+        match self.action {
+            Some(action) if self.show_actions => format!("{}:{action}", self.prefix),
+            _ => self.prefix.clone(),
+        }
+    }
+
     /// Whether a message of that level is printed now.
     pub fn shows(&self, level: Level) -> bool {
         match level {
             Level::Error => true,
             Level::Silent => !self.levels.silent,
             Level::Inform => {
-                (self.levels.verbose || self.rule_inform.unwrap_or(self.levels.inform)) && !self.levels.silent
+                (self.levels.verbose || self.rule.inform.unwrap_or(self.levels.inform)) && !self.levels.silent
             }
             Level::Verbose => self.levels.verbose,
         }
@@ -132,7 +173,7 @@ impl<'a> Report<'a> {
 
     /// A message, `PREFIX: text`.
     pub fn say(&mut self, level: Level, text: impl Display) {
-        if self.levels.syslog && matches!(level, Level::Error | Level::Inform) {
+        if self.rule.syslog.unwrap_or(self.levels.syslog) && matches!(level, Level::Error | Level::Inform) {
             let priority = if level == Level::Error { "LOG_ERR" } else { "LOG_NOTICE" };
             self.sink.syslog(priority, &text.to_string());
         }
@@ -141,7 +182,7 @@ impl<'a> Report<'a> {
             heard.message(level, text.to_string().as_bytes(), shown);
         }
         if shown {
-            let line = format!("{}: {text}", self.prefix);
+            let line = format!("{}: {text}", self.head());
             self.sink.out(line.as_bytes());
         }
     }
@@ -150,7 +191,7 @@ impl<'a> Report<'a> {
     pub fn say_bytes(&mut self, level: Level, text: &[u8]) {
         self.hear(level, text);
         if self.shows(level) {
-            let mut line = format!("{}: ", self.prefix).into_bytes();
+            let mut line = format!("{}: ", self.head()).into_bytes();
             line.extend_from_slice(text);
             self.sink.out(&line);
         }
@@ -174,7 +215,7 @@ impl<'a> Report<'a> {
     /// A line of a command's output, `PREFIX:LABEL: text`.
     pub fn labelled(&mut self, label: &[u8], text: &[u8]) {
         self.hear(Level::Silent, text);
-        let mut line = format!("{}:", self.prefix).into_bytes();
+        let mut line = format!("{}:", self.head()).into_bytes();
         line.extend_from_slice(label);
         line.extend_from_slice(b": ");
         line.extend_from_slice(text);

@@ -8,7 +8,7 @@ use bstr::{BString, ByteSlice};
 
 use super::action::{ALERTS, Action, Work, find};
 use super::event::Event;
-use super::report::Report;
+use super::report::{Report, RuleSwitches};
 use super::visit::{Begun, Counts, Outcome};
 use super::{Job, Memory, RunOptions, Sources};
 use crate::facts::Machine;
@@ -68,7 +68,7 @@ pub struct Run<'a> {
     swept: HashSet<(u64, u64)>,
     /// Entries of the action sequence that an option leaves out.
     left_out: Vec<BString>,
-    abort_classes: Vec<BString>,
+    pub(super) abort_classes: Vec<BString>,
 }
 
 /// Lock times of `copy.IfElapsed60` and `copy.ExpireAfter120`, in minutes, for the entry that runs.
@@ -140,32 +140,9 @@ impl<'a> Run<'a> {
         Some((parts, self.ctx))
     }
 
-    /// What `control:` says about the run itself.
-    fn take_settings(&mut self) {
-        self.abort_classes = self.ctx.list("AbortClasses");
-        self.dry |= self.is_on("DryRun");
-        if self.dry {
-            self.ctx.define("opt_dry_run");
-        }
-        self.report.levels.inform |= self.is_on("Inform");
-        self.report.levels.verbose |= self.is_on("Verbose");
-        self.report.levels.syslog = self.is_on("Syslog") && nix::unistd::geteuid().is_root() && !self.dry;
-        if let Some(prefix) = self.ctx.get("OutputPrefix") {
-            let prefix = self.ctx.expand(prefix.as_bstr());
-            self.report.set_prefix(&prefix.to_str_lossy());
-        }
-        if let Some(dir) = self.ctx.get("moduledirectory") {
-            let dir = self.ctx.expand(dir.as_bstr());
-            self.machine.set_modules(super::job::BytesPath::as_path(&dir));
-        }
-    }
-
-    /// Whether a switch of `control:` is on.
-    pub fn is_on(&self, name: &str) -> bool {
-        self.ctx
-            .get(name)
-            .and_then(|value| super::job::boolean(&value))
-            .unwrap_or(false)
+    /// Whether the action sequence names modules.
+    pub fn has_modules(&self) -> bool {
+        self.sequence.iter().any(|entry| entry.text.starts_with(b"module:"))
     }
 
     /// The rules of one section, in text order.
@@ -294,15 +271,21 @@ impl<'a> Run<'a> {
 
     /// Gives every rule of an action its turn.
     fn visit(&mut self, action: &'static Action) {
+        self.report.begin_action(action.name);
+        self.visit_rules(action);
+        self.report.end_action();
+    }
+
+    fn visit_rules(&mut self, action: &'static Action) {
         match action.work {
             Work::All(work) => work(self, action),
             Work::Each(work) => {
                 for rule in self.ordered(action) {
                     for job in self.expansions(action, rule) {
                         if self.begin(action, &job) {
-                            self.report.rule_inform = self.rule_inform(&job);
+                            self.report.rule = self.rule_switches(&job);
                             work(self, &job);
-                            self.report.rule_inform = None;
+                            self.report.rule = RuleSwitches::default();
                             self.end(&job);
                         }
                         if self.stop.is_some() {
@@ -358,9 +341,13 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    /// `inform=` of a promise.
-    pub fn rule_inform(&self, job: &Job) -> Option<bool> {
-        self.value(job, "inform").and_then(|value| super::job::boolean(&value))
+    /// `inform=` and `syslog=` of a promise.
+    pub fn rule_switches(&self, job: &Job) -> RuleSwitches {
+        let switch = |name: &str| self.value(job, name).and_then(|value| super::job::boolean(&value));
+        RuleSwitches {
+            inform: switch("inform"),
+            syslog: switch("syslog").map(|on| on && self.may_log()),
+        }
     }
 
     /// Whether a promise's class holds now.

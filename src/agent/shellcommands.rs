@@ -160,7 +160,7 @@ fn prepare(run: &Run<'_>, job: &Job) -> Result<Command, String> {
 
 /// What commands of rules have in common: user, group, mask, directory, root, environment.
 pub fn surround(run: &Run<'_>, job: &Job, command: &mut Command) -> Result<(), String> {
-    command.umask = Some(number(run, job, "umask", 8)?.unwrap_or(0o077));
+    command.umask = Some(number(run, job, "umask", 8)?.unwrap_or_else(|| run.umask()));
     let path = |name: &str| run.value(job, name).map(|path| path.as_path().to_path_buf());
     command.chdir = path("chdir");
     command.chroot = path("chroot");
@@ -174,12 +174,14 @@ pub fn surround(run: &Run<'_>, job: &Job, command: &mut Command) -> Result<(), S
     Ok(())
 }
 
-/// `CFALLCLASSES`, where `-u` asks for it.
+/// `CFALLCLASSES`, where `-u` asks for it or the policy has modules; `LD_LIBRARY_PATH`, where `ChildLibPath` does.
 pub fn environment(run: &Run<'_>) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-    if !run.options.use_env {
-        return Vec::new();
+    let mut environment = Vec::new();
+    if run.options.use_env || run.has_modules() {
+        environment.push(("CFALLCLASSES".into(), all_classes(run).as_path().as_os_str().to_owned()));
     }
-    vec![("CFALLCLASSES".into(), all_classes(run).as_path().as_os_str().to_owned())]
+    environment.extend(run.machine.library_path());
+    environment
 }
 
 /// All classes, as modules and commands get them.

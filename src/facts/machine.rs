@@ -1,5 +1,6 @@
 //! [`Machine`]: the real answers to what the policy language asks.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpStream, ToSocketAddrs};
@@ -31,6 +32,7 @@ pub struct Machine {
     modules: PathBuf,
     host: Host,
     notes: Vec<String>,
+    library_path: Option<OsString>,
 }
 
 impl Machine {
@@ -41,6 +43,7 @@ impl Machine {
             modules: paths.work().join("modules"),
             host,
             notes: Vec::new(),
+            library_path: None,
         }
     }
 
@@ -54,6 +57,17 @@ impl Machine {
     /// Modules are looked up in this directory instead (`moduledirectory`).
     pub fn set_modules(&mut self, modules: impl Into<PathBuf>) {
         self.modules = modules.into();
+    }
+
+    /// Commands find their libraries here (`ChildLibPath`).
+    pub fn set_library_path(&mut self, path: impl Into<OsString>) {
+        self.library_path = Some(path.into());
+    }
+
+    /// What that makes of a command's environment.
+    pub fn library_path(&self) -> Option<(OsString, OsString)> {
+        let path = self.library_path.clone()?;
+        Some(("LD_LIBRARY_PATH".into(), path))
     }
 
     /// What was found out about the host.
@@ -99,7 +113,10 @@ impl World for Machine {
     }
 
     fn run(&mut self, command: &BStr, shell: bool) -> io::Result<CommandOutput> {
-        collect(Argv::from_line(command, shell))
+        collect(
+            Argv::from_line(command, shell),
+            self.library_path().into_iter().collect(),
+        )
     }
 
     fn lstat(&self, path: &BStr) -> Option<FileFacts> {
@@ -158,7 +175,7 @@ impl World for Machine {
         self.host.interfaces.iter().map(|interface| interface.address).collect()
     }
 
-    fn run_module(&mut self, name: &BStr, args: &BStr) -> Option<io::Result<CommandOutput>> {
+    fn run_module(&mut self, name: &BStr, args: &BStr, classes: &BStr) -> Option<io::Result<CommandOutput>> {
         let program = self.modules.join(format!("module:{name}"));
         let meta = fs::metadata(&program).ok()?;
         if !trusted_owner(&meta) {
@@ -167,7 +184,9 @@ impl World for Machine {
         }
         let mut argv = vec![path_bytes(&program)];
         argv.extend(process::split(args));
-        Some(collect(Argv::Direct(argv)))
+        let mut env: Vec<_> = self.library_path().into_iter().collect();
+        env.push(("CFALLCLASSES".into(), classes.to_os_str_lossy().into_owned()));
+        Some(collect(Argv::Direct(argv), env))
     }
 
     fn read_tcp(&mut self, host: &BStr, port: u16, send: &BStr, limit: usize) -> io::Result<Vec<u8>> {
@@ -214,9 +233,10 @@ fn path_bytes(path: &Path) -> BString {
 }
 
 /// Runs a command and keeps what it prints, up to [`OUTPUT_LIMIT`].
-fn collect(argv: Argv) -> io::Result<CommandOutput> {
+fn collect(argv: Argv, env: Vec<(OsString, OsString)>) -> io::Result<CommandOutput> {
     let command = Command {
         timeout: Some(COMMAND_PATIENCE),
+        env,
         ..Command::new(argv)
     };
     let mut text = BString::default();
@@ -291,11 +311,20 @@ mod tests {
         machine.set_modules(dir.path());
         fs::set_permissions(&module, fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(
-            machine.run_module("hello".into(), "you".into()).unwrap().unwrap().text,
+            machine
+                .run_module("hello".into(), "you".into(), "any:linux".into())
+                .unwrap()
+                .unwrap()
+                .text,
             "+hello you\n"
         );
         fs::set_permissions(&module, fs::Permissions::from_mode(0o757)).unwrap();
-        assert!(machine.run_module("hello".into(), "".into()).unwrap().is_err());
-        assert!(machine.run_module("nothing".into(), "".into()).is_none());
+        assert!(
+            machine
+                .run_module("hello".into(), "".into(), "".into())
+                .unwrap()
+                .is_err()
+        );
+        assert!(machine.run_module("nothing".into(), "".into(), "".into()).is_none());
     }
 }

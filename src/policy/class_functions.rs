@@ -133,7 +133,8 @@ pub(super) fn prep_module(call: &Call, env: &mut Env) -> Result<bool, String> {
     }
     let name = env.expand(&call.args[0]);
     let args = call.args.get(1).map(|args| env.expand(args)).unwrap_or_default();
-    match env.world.run_module(name.as_ref(), args.as_ref()) {
+    let classes = BString::from(bstr::join(":", env.context.classes()));
+    match env.world.run_module(name.as_ref(), args.as_ref(), classes.as_ref()) {
         None => {
             env.world.verbose(&format!("there is no module {name}"));
             Ok(false)

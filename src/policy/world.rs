@@ -68,8 +68,9 @@ pub trait World {
     /// The addresses of this host's interfaces, loopback left out.
     fn addresses(&self) -> Vec<IpAddr>;
 
-    /// Runs a module (cfengine2.md 14.16) and gives its output lines; `None` where there is no such module.
-    fn run_module(&mut self, name: &BStr, args: &BStr) -> Option<io::Result<CommandOutput>>;
+    /// Runs a module (cfengine2.md 14.16) and gives its output lines; `None` where there is no such module. It finds the
+    /// classes, separated by `:`, in its environment as `CFALLCLASSES`.
+    fn run_module(&mut self, name: &BStr, args: &BStr, classes: &BStr) -> Option<io::Result<CommandOutput>>;
 
     /// Connects, sends text, and reads at most `limit` bytes.
     fn read_tcp(&mut self, host: &BStr, port: u16, send: &BStr, limit: usize) -> io::Result<Vec<u8>>;

@@ -13,6 +13,7 @@ use crate::agent::Outcome;
 use crate::agent::action::{Action, Work, in_text_order, whole};
 use crate::agent::job::BytesPath;
 use crate::agent::objects::home_directories;
+use crate::agent::report::RuleSwitches;
 use crate::agent::{Job, Run, filters};
 use crate::fsx::{Kind, Meta, Place, Select, scan};
 use crate::policy::{Body, Rule, Section};
@@ -57,7 +58,7 @@ fn work(run: &mut Run<'_>, action: &'static Action) {
             }
             run.end(job);
         }
-        run.report.rule_inform = None;
+        run.report.rule = RuleSwitches::default();
         if run.stop.is_some() {
             return;
         }
@@ -76,8 +77,9 @@ fn group(run: &mut Run<'_>, file: &BString, jobs: &[Job]) -> Option<Outcome> {
             _ => None,
         })
         .collect();
+    let umask = run.umask();
     let world = save::Machine::asking(run);
-    let options = match EditOptions::read(&blocks, &world) {
+    let options = match EditOptions::read(&blocks, &world, umask) {
         Ok(mut options) => {
             options.padding = world.padding();
             options
@@ -88,7 +90,10 @@ fn group(run: &mut Run<'_>, file: &BString, jobs: &[Job]) -> Option<Outcome> {
             return Some(Outcome::Failed);
         }
     };
-    run.report.rule_inform = options.inform;
+    run.report.rule = RuleSwitches {
+        inform: options.inform,
+        syslog: options.syslog.map(|on| on && run.may_log()),
+    };
     let mut outcome = None;
     for path in paths(file.as_bstr()) {
         let next = match std::fs::metadata(&path) {

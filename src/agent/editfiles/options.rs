@@ -85,9 +85,12 @@ impl Default for EditOptions {
 }
 
 impl EditOptions {
-    /// Reads the settings of all groups whose class holds now. A value that means nothing is an error with one sentence.
-    pub fn read(blocks: &[Block<'_>], world: &dyn EditWorld) -> Result<EditOptions, String> {
-        let mut options = EditOptions::default();
+    /// Reads the settings of all groups whose class holds now; `umask` is that of `control:`. A value that means nothing is an error with one sentence.
+    pub fn read(blocks: &[Block<'_>], world: &dyn EditWorld, umask: u32) -> Result<EditOptions, String> {
+        let mut options = EditOptions {
+            umask,
+            ..EditOptions::default()
+        };
         for block in blocks.iter().filter(|block| world.holds(block.class)) {
             for command in block.commands {
                 if let Some(Op::Setting(setting)) = table::find(command.name) {

@@ -156,7 +156,7 @@ pub fn go(paper: &mut Paper, content: &str, program: &str) -> (String, Edited) {
         class: &any,
         commands: &commands,
     }];
-    let options = EditOptions::read(&blocks, paper).unwrap();
+    let options = EditOptions::read(&blocks, paper, 0o077).unwrap();
     let edited = edit(BStr::new("/f"), content.as_bytes(), &blocks, &options, paper);
     (edited.content.to_str().unwrap().to_string(), edited)
 }
@@ -289,7 +289,7 @@ fn blocks_are_taken_in_order_each_with_its_class() {
     };
     let edited = edit(BStr::new("/f"), b"", &blocks(&any), &EditOptions::default(), &mut paper);
     assert_eq!(edited.content, b"x\ny\n");
-    assert_eq!(EditOptions::read(&blocks(&any), &paper).unwrap().define, ["c"]);
+    assert_eq!(EditOptions::read(&blocks(&any), &paper, 0o077).unwrap().define, ["c"]);
 }
 
 #[test]
@@ -462,6 +462,7 @@ fn settings_are_read_and_checked() {
                 commands: &commands,
             }],
             &paper,
+            0o077,
         )
     };
     let options =

@@ -13,6 +13,7 @@ use bstr::{BStr, BString, ByteSlice};
 use crate::agent::Outcome;
 use crate::agent::action::{Action, Work, in_text_order, whole};
 use crate::agent::report::Level;
+use crate::agent::report::RuleSwitches;
 use crate::agent::shellcommands::label;
 use crate::agent::{Job, Run};
 use crate::policy::Section;
@@ -95,7 +96,7 @@ fn work(run: &mut Run<'_>, action: &'static Action) {
         if !run.begin(action, &job) {
             continue;
         }
-        run.report.rule_inform = run.rule_inform(&job);
+        run.report.rule = run.rule_switches(&job);
         match look(run, &job) {
             Ok(Some(key)) => {
                 run.park(&job);
@@ -115,7 +116,7 @@ fn work(run: &mut Run<'_>, action: &'static Action) {
                 run.end(&job);
             }
         }
-        run.report.rule_inform = None;
+        run.report.rule = RuleSwitches::default();
     }
     for ((manager, deed), todo) in todo {
         run.report.forget_heard();

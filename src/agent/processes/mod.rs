@@ -14,6 +14,7 @@ use crate::agent::Outcome;
 use crate::agent::action::{Action, Work, in_text_order, whole};
 use crate::agent::filters;
 use crate::agent::report::Level;
+use crate::agent::report::RuleSwitches;
 use crate::agent::shellcommands::{label, surround};
 use crate::agent::{Job, Run};
 use crate::policy::{Body, Ere, Section};
@@ -96,7 +97,7 @@ fn work(run: &mut Run<'_>, action: &'static Action) {
         if !run.begin(action, &job) {
             continue;
         }
-        run.report.rule_inform = run.rule_inform(&job);
+        run.report.rule = run.rule_switches(&job);
         let table = match tables.get(&options) {
             Some(table) => Ok(Rc::clone(table)),
             None => ps(&options).map(|table| {
@@ -112,7 +113,7 @@ fn work(run: &mut Run<'_>, action: &'static Action) {
                 run.record(&job, Outcome::Failed);
             }
         }
-        run.report.rule_inform = None;
+        run.report.rule = RuleSwitches::default();
         run.end(&job);
         if run.stop.is_some() {
             return;

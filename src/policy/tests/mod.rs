@@ -86,7 +86,7 @@ impl World for Table {
         self.addresses.clone()
     }
 
-    fn run_module(&mut self, name: &BStr, _: &BStr) -> Option<io::Result<CommandOutput>> {
+    fn run_module(&mut self, name: &BStr, _: &BStr, _: &BStr) -> Option<io::Result<CommandOutput>> {
         let (text, status) = self.outputs.get(&format!("module:{name}")).cloned()?;
         let text = text.into();
         Some(Ok(CommandOutput { text, status }))

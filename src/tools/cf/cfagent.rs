@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use bstr::{BString, ByteSlice};
 use clap::{Arg, ArgAction, ArgMatches};
+use nix::syslog::Facility;
 use serde::Serialize;
 
 use crate::agent::{self, Event, Levels, RunOptions, Servers, Setup, Sink};
@@ -284,6 +285,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         json: matches.get_flag("json"),
         doing: Arc::new(Mutex::new(String::from("cfagent"))),
         whole: Arc::new(Mutex::new(())),
+        facility: Facility::LOG_USER,
     };
     let prefix = format!("cfengine:{}", host.short);
     watch_signals(terminal.clone(), prefix)?;
@@ -365,6 +367,20 @@ fn options(matches: &ArgMatches) -> RunOptions {
     }
 }
 
+/// What `SyslogFacility` may say.
+static FACILITIES: &[(&str, Facility)] = &[
+    ("LOG_USER", Facility::LOG_USER),
+    ("LOG_DAEMON", Facility::LOG_DAEMON),
+    ("LOG_LOCAL0", Facility::LOG_LOCAL0),
+    ("LOG_LOCAL1", Facility::LOG_LOCAL1),
+    ("LOG_LOCAL2", Facility::LOG_LOCAL2),
+    ("LOG_LOCAL3", Facility::LOG_LOCAL3),
+    ("LOG_LOCAL4", Facility::LOG_LOCAL4),
+    ("LOG_LOCAL5", Facility::LOG_LOCAL5),
+    ("LOG_LOCAL6", Facility::LOG_LOCAL6),
+    ("LOG_LOCAL7", Facility::LOG_LOCAL7),
+];
+
 /// Standard output and standard error. Each line is written by itself: whoever reads sees it when it happens, and a
 /// reader that went away is no reason to stop half way.
 #[derive(Clone)]
@@ -374,6 +390,7 @@ struct Terminal {
     doing: Arc<Mutex<String>>,
     /// Held while an event is written: a signal does not end the run in the middle of one.
     whole: Arc<Mutex<()>>,
+    facility: Facility,
 }
 
 impl Terminal {
@@ -407,7 +424,7 @@ impl Sink for Terminal {
         Terminal::line(&mut std::io::stderr(), line);
     }
     fn syslog(&mut self, priority: &str, line: &str) {
-        use nix::syslog::{Facility, Priority, Severity};
+        use nix::syslog::{Priority, Severity};
         let severity = match priority {
             "LOG_EMERG" => Severity::LOG_EMERG,
             "LOG_ALERT" => Severity::LOG_ALERT,
@@ -417,7 +434,14 @@ impl Sink for Terminal {
             "LOG_INFO" => Severity::LOG_INFO,
             _ => Severity::LOG_ERR,
         };
-        let _ = nix::syslog::syslog(Priority::new(severity, Facility::LOG_USER), line);
+        let _ = nix::syslog::syslog(Priority::new(severity, self.facility), line);
+    }
+    fn facility(&mut self, name: &str) -> bool {
+        let known = FACILITIES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        if let Some((_, facility)) = known {
+            self.facility = *facility;
+        }
+        known.is_some()
     }
     fn doing(&mut self, what: &str) {
         if let Ok(mut doing) = self.doing.lock() {

@@ -1,0 +1,73 @@
+//! What `control:` says about the run as a whole (cfengine2.md 12).
+
+use bstr::{BString, ByteSlice};
+
+use super::Run;
+use super::job::{BytesPath, boolean};
+use crate::policy::Context;
+
+impl Run<'_> {
+    /// Takes the settings of the policy that is about to run.
+    pub(super) fn take_settings(&mut self) {
+        self.abort_classes = self.ctx.list("AbortClasses");
+        self.dry |= self.is_on("DryRun");
+        if self.dry {
+            self.ctx.define("opt_dry_run");
+        }
+        self.report.levels.inform |= self.is_on("Inform");
+        self.report.levels.verbose |= self.is_on("Verbose");
+        self.report.levels.syslog = self.is_on("Syslog") && self.may_log();
+        self.report.show_actions = self.is_on("ShowActions");
+        if let Some(prefix) = self.setting("OutputPrefix") {
+            self.report.set_prefix(&prefix.to_str_lossy());
+        }
+        if let Some(facility) = self.setting("SyslogFacility")
+            && !self.report.set_facility(&facility.to_str_lossy())
+        {
+            self.report
+                .error(format_args!("SyslogFacility: there is no facility {facility}"));
+        }
+        if let Some(dir) = self.setting("moduledirectory") {
+            self.machine.set_modules(dir.as_path());
+        }
+        if let Some(path) = self.setting("ChildLibPath") {
+            self.machine.set_library_path(path.as_path().as_os_str());
+        }
+    }
+
+    /// The expanded value of a control variable.
+    pub fn setting(&self, name: &str) -> Option<BString> {
+        setting(&self.ctx, name)
+    }
+
+    /// Whether a switch of `control:` is on.
+    pub fn is_on(&self, name: &str) -> bool {
+        is_on(&self.ctx, name, false)
+    }
+
+    /// Whether the system log may hear of this run: only from root, and of what is really done.
+    pub(super) fn may_log(&self) -> bool {
+        nix::unistd::geteuid().is_root() && !self.dry
+    }
+
+    /// `Umask`: the mode mask of commands and of files that editfiles makes, where their rules have none. Octal (quirk
+    /// Q14).
+    pub(super) fn umask(&self) -> u32 {
+        self.setting("Umask")
+            .and_then(|text| u32::from_str_radix(text.to_str().ok()?.trim(), 8).ok())
+            .filter(|mask| *mask <= 0o777)
+            .unwrap_or(0o077)
+    }
+}
+
+/// The expanded value of a control variable.
+pub(super) fn setting(context: &Context, name: &str) -> Option<BString> {
+    context.get(name).map(|text| context.expand(text.as_bstr()))
+}
+
+/// Whether a switch of `control:` is on.
+pub(super) fn is_on(context: &Context, name: &str, default: bool) -> bool {
+    setting(context, name)
+        .and_then(|value| boolean(&value))
+        .unwrap_or(default)
+}
