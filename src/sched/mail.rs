@@ -1,11 +1,11 @@
-//! Telling somebody: when, what, and by which way. The way is sendmail(8), which every mail system has; the original's
-//! own SMTP is not spoken, so `smtpserver` has no effect.
+//! Telling somebody: when, what, and by which way: to the server the policy names, else by sendmail(8).
 
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::smtp::{self, Server};
 use super::{Record, SchedError, Settings};
 
 /// Where sendmail(8) is.
@@ -14,6 +14,8 @@ const SENDMAIL: &[&str] = &["/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin
 /// A message ready to be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mail {
+    /// From whom.
+    pub from: String,
     /// For whom.
     pub to: String,
     /// Header, empty line, text.
@@ -55,11 +57,25 @@ pub fn compose(
         let file = record.file.display();
         writeln!(text, "[Mail truncated by cfengine. File is at {file} on {host}]")?;
     }
-    Ok(Some(Mail { to: to.clone(), text }))
+    Ok(Some(Mail {
+        from,
+        to: to.clone(),
+        text,
+    }))
 }
 
-/// Hands a message to sendmail(8).
-pub fn send(mail: &Mail) -> Result<(), SchedError> {
+/// Hands a message to the server, or to sendmail(8). `host` is who we are.
+pub fn send(mail: &Mail, server: Option<&Server>, host: &str) -> Result<(), SchedError> {
+    match server {
+        Some(server) => smtp::send(server, host, mail).map_err(|why| SchedError::Mail {
+            to: mail.to.clone(),
+            why: format!("{server}: {why}"),
+        }),
+        None => by_sendmail(mail),
+    }
+}
+
+fn by_sendmail(mail: &Mail) -> Result<(), SchedError> {
     let failed = |why: String| SchedError::Mail {
         to: mail.to.clone(),
         why,

@@ -6,7 +6,8 @@
 //! | `guard` | one run at a time, and not more often than every five minutes |
 //! | `outputs` | the files of `outputs/`, the link `previous`, what counts as changed |
 //! | `run` | one run of the agent |
-//! | `mail` | the message and its way to sendmail(8) |
+//! | `mail` | the message and its way out |
+//! | `smtp` | the way to a mail server |
 //!
 //! Does not own arguments, the terminal or the loop of the daemon: those are the tool's.
 
@@ -15,12 +16,14 @@ mod mail;
 mod outputs;
 mod run;
 mod settings;
+mod smtp;
 
 pub use guard::{Busy, Guard};
 pub use mail::{Mail, compose, send};
 pub use outputs::{Outputs, Record};
 pub use run::{Job, agent};
 pub use settings::Settings;
+pub use smtp::Server;
 
 use std::io;
 use std::path::PathBuf;

@@ -74,6 +74,28 @@ impl Outputs {
         Ok(differs)
     }
 
+    /// Removes the files of the oldest runs, so that `keep` are left; 0 keeps all. Gives how many went. Only names of ours
+    /// count, and what `previous` names stays.
+    pub fn prune(&self, keep: usize) -> io::Result<usize> {
+        if keep == 0 {
+            return Ok(0);
+        }
+        let mut files: Vec<(i64, PathBuf)> = fs::read_dir(&self.dir)?
+            .flatten()
+            .filter_map(|entry| Some((began(entry.file_name().to_str()?)?, entry.path())))
+            .collect();
+        files.sort_unstable_by(|a, b| b.cmp(a));
+        let newest = self.previous();
+        let mut gone = 0;
+        for (_, path) in files.into_iter().skip(keep) {
+            if Some(&path) != newest.as_ref() && fs::symlink_metadata(&path)?.is_file() {
+                fs::remove_file(&path)?;
+                gone += 1;
+            }
+        }
+        Ok(gone)
+    }
+
     /// The file of the last run.
     pub fn previous(&self) -> Option<PathBuf> {
         let target = fs::read_link(self.dir.join("previous")).ok()?;
@@ -131,6 +153,12 @@ fn name(host: &str, now: &Zoned) -> String {
         now.strftime("%Y-%m-%d--%H-%M-%S"),
         now.timestamp().as_second()
     )
+}
+
+/// When the run of an output file began: the seconds at the end of its name.
+fn began(name: &str) -> Option<i64> {
+    let (_, seconds) = name.strip_prefix("cf_")?.rsplit_once('_')?;
+    seconds.parse().ok()
 }
 
 /// Lets the link name a file in its own directory, in one step.
@@ -212,6 +240,30 @@ mod tests {
         assert_eq!(outputs.previous().unwrap(), record.file);
         run(&outputs, 1_795_294_118, &[]);
         assert_eq!(fs::read_dir(dir.path().join("outputs")).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn old_outputs_go_and_the_newest_and_what_is_not_ours_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let outputs = Outputs::at(dir.path()).unwrap();
+        for second in [9, 10, 100, 1_000] {
+            run(&outputs, second, &["x"]);
+        }
+        fs::write(dir.path().join("notes"), "").unwrap();
+        fs::write(dir.path().join("cf_mine_today"), "").unwrap();
+        assert_eq!(outputs.prune(0).unwrap(), 0);
+        assert_eq!(outputs.prune(2).unwrap(), 2);
+        let mut left: Vec<String> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left.len(), 5, "{left:?}");
+        assert!(left[0].ends_with("_100") && left[1].ends_with("_1000"), "{left:?}");
+        // The clock went back: the newest run has the smallest number, and its file stays all the same.
+        let (record, _) = run(&outputs, 1, &["x"]);
+        assert_eq!(outputs.prune(1).unwrap(), 1);
+        assert!(record.file.exists());
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Job {
     pub scheduled: bool,
     /// `LD_LIBRARY_PATH` for it.
     pub library_path: Option<std::ffi::OsString>,
+    /// The process of a run that was ended before, because its time was up; it stands in the output.
+    pub ended: Option<i32>,
 }
 
 /// The agent of this host: `WORK/bin/cfagent` (FIL-13), or the installed one where that is not there. Run as root, it
@@ -69,6 +71,10 @@ impl Job {
         let mut command = Command::new(self.argv());
         if let Some(path) = &self.library_path {
             command.env.push(("LD_LIBRARY_PATH".into(), path.clone()));
+        }
+        if let Some(pid) = self.ended {
+            let told = format!("cfexecd: the run of process {pid} took more than ten minutes and was ended");
+            record.line(told.as_bytes()).map_err(SchedError::file(&record.file))?;
         }
         let mut lost = None;
         let outcome = process::run(&command, &mut |line| {

@@ -7,6 +7,7 @@ use bstr::ByteSlice;
 use jiff::Zoned;
 
 use super::mail::address;
+use super::smtp::Server;
 use crate::facts::{self, Host, Machine};
 use crate::policy::{self, ClassExpr, Context, Options, Phase, PolicyError};
 use crate::sys::Paths;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub to: Option<String>,
     /// The sender.
     pub from: Option<String>,
+    /// The mail server; `None`: sendmail(8).
+    pub server: Option<Server>,
     /// Lines of a message; `None` = all.
     pub max_lines: Option<usize>,
     /// The time classes at which the daemon runs the agent.
@@ -38,6 +41,7 @@ impl Default for Settings {
         Settings {
             to: None,
             from: None,
+            server: None,
             max_lines: Some(MAX_LINES),
             schedule: ClassExpr::parse(SCHEDULE).into_iter().collect(),
             files: Vec::new(),
@@ -85,6 +89,15 @@ impl Settings {
         let to = mailbox("EmailTo").or_else(|| mailbox("sysadm"));
         let from = mailbox("EmailFrom");
         (settings.to, settings.from) = (to, from);
+        if let Some(value) = context.get("smtpserver").map(|value| context.expand(value.as_bstr())) {
+            match value.to_str().ok().and_then(Server::parse) {
+                Some(server) => settings.server = Some(server),
+                None if value.trim().is_empty() => {}
+                None => settings
+                    .faults
+                    .push(format!("smtpserver is no host name: {:?}", value.to_str_lossy())),
+            }
+        }
         match words("EmailMaxLines").last().map(|value| (value, value.parse())) {
             None => {}
             Some((value, _)) if value.eq_ignore_ascii_case("inf") => settings.max_lines = None,
@@ -157,6 +170,13 @@ mod tests {
         assert_eq!(of(&[("sysadm", "a@b"), ("EmailTo", "c@d")]).to.as_deref(), Some("c@d"));
         let odd = of(&[("EmailTo", "a@b\nBcc: c@d"), ("EmailMaxLines", "many")]);
         assert_eq!((odd.to, odd.max_lines, odd.faults.len()), (None, Some(100), 2));
+        let server = |text| of(&[("smtpserver", text)]).server.map(|server| server.to_string());
+        assert_eq!(server("mail.example.com").as_deref(), Some("mail.example.com"));
+        assert_eq!(
+            server("mail.example.com:2525").as_deref(),
+            Some("mail.example.com:2525")
+        );
+        assert_eq!(of(&[("smtpserver", "mail\r\nQUIT")]).faults.len(), 1);
         assert_eq!(of(&[("EmailMaxLines", "INF")]).max_lines, None);
         assert_eq!(of(&[("EmailMaxLines", "0")]).max_lines, Some(0));
     }

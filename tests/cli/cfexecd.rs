@@ -1,8 +1,11 @@
 //! `cfexecd` as cron runs it.
 
 use std::fs;
+use std::io::{BufRead, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
 use assert_cmd::Command;
 use predicates::prelude::*;
@@ -79,7 +82,7 @@ fn a_second_run_within_five_minutes_is_left_out_unless_told_otherwise() {
         .success()
         .stderr(predicate::str::contains("at most one in five minutes"));
     assert_eq!(host.outputs().len(), 1);
-    std::thread::sleep(std::time::Duration::from_millis(1100)); // files are named by the second
+    std::thread::sleep(Duration::from_millis(1100)); // files are named by the second
     host.cfexecd(&["-F", "--no-lock"]).assert().success();
     assert_eq!(host.outputs().len(), 2);
 }
@@ -161,4 +164,173 @@ fn one_daemon_a_host() {
         .assert()
         .code(1)
         .stderr(predicate::str::contains("cfexecd runs already"));
+}
+
+/// Waits until something is so, at most ten seconds.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{what} did not come about");
+}
+
+/// A program in the background, ended with the test.
+struct Background(std::process::Child);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Background {
+    fn start(host: &Host, args: &[&str], env: &[(&str, &str)]) -> Background {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("cfexecd"));
+        command
+            .env("DSAU_ROOT", host.root.path())
+            .env_remove("CFINPUTS")
+            .envs(env.iter().copied())
+            .args(args)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        Background(command.spawn().unwrap())
+    }
+}
+
+#[test]
+fn the_daemon_tells_the_service_manager_how_it_is_while_the_agent_runs_and_when_it_ends() {
+    let host =
+        Host::with_agent("echo \"$* $NOTIFY_SOCKET$WATCHDOG_USEC\"; while [ -e \"$0.wait\" ]; do sleep 0.05; done");
+    host.policy("control:\n  actionsequence = ( shellcommands )\n  schedule = ( any )\n");
+    fs::write(host.work("bin/cfagent.wait"), "").unwrap();
+    let path = host.root.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let said = || {
+        let mut text = [0; 1000];
+        let size = socket.recv(&mut text).unwrap();
+        String::from_utf8(text[..size].to_vec()).unwrap().trim_end().to_string()
+    };
+    let env = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "300000")];
+    let daemon = Background::start(&host, &["-g", "-q"], &env);
+    assert_eq!(said(), "READY=1");
+    assert!(said().starts_with("STATUS=running the agent since "));
+    // The agent hangs; the daemon does not.
+    for _ in 0..5 {
+        assert_eq!(said(), "WATCHDOG=1");
+    }
+    fs::remove_file(host.work("bin/cfagent.wait")).unwrap();
+    until("the status of a run that is over", || {
+        said().starts_with("STATUS=waiting; the last run began ")
+    });
+    let [file] = host.outputs().try_into().unwrap();
+    assert_eq!(fs::read_to_string(file).unwrap(), "-q -Dfrom_cfexecd:scheduled_run\n");
+    let pid = daemon.0.id().to_string();
+    assert_eq!(fs::read_to_string(host.work("cfexecd.pid")).unwrap().trim(), pid);
+    host.cfexecd(&["-g"])
+        .assert()
+        .code(1)
+        .stderr(predicate::str::contains(format!("process {pid}")));
+    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    until("the farewell", || said() == "STOPPING=1");
+    until("the end of the pid file", || !host.work("cfexecd.pid").exists());
+}
+
+#[test]
+fn a_run_whose_time_is_up_is_ended_by_the_next_which_says_so() {
+    let host = Host::with_agent("[ -e \"$0.hung\" ] && exec echo second; touch \"$0.hung\"; exec sleep 1000");
+    let mut first = Background::start(&host, &["-F"], &[]);
+    until("the agent that hangs", || host.work("bin/cfagent.hung").exists());
+    host.cfexecd(&["-F", "-K"])
+        .assert()
+        .success()
+        .stderr(predicate::str::contains("another run (process"));
+    // Eleven minutes later, as the clock of the lock file goes.
+    let lock = host.work("state/cfexecd.lock");
+    let text = fs::read_to_string(&lock).unwrap();
+    let (pid, since) = text.trim().split_once(' ').unwrap();
+    fs::write(&lock, format!("{pid} {}\n", since.parse::<i64>().unwrap() - 660)).unwrap();
+    std::thread::sleep(Duration::from_millis(1100)); // files are named by the second
+    host.cfexecd(&["-F", "-K"]).assert().success();
+    until("the end of the run that hung", || first.0.try_wait().unwrap().is_some());
+    let newest = fs::read_to_string(host.work("outputs/previous")).unwrap();
+    assert_eq!(
+        newest,
+        format!("cfexecd: the run of process {pid} took more than ten minutes and was ended\nsecond\n")
+    );
+}
+
+#[test]
+fn old_outputs_are_removed_and_the_newest_stays() {
+    let host = Host::with_agent("echo run");
+    fs::create_dir_all(host.work("outputs")).unwrap();
+    for second in 1..=4 {
+        fs::write(host.work(&format!("outputs/cf_h_2026-01-01--00-00-00_{second}")), "").unwrap();
+    }
+    host.cfexecd(&["-F", "--keep", "3"]).assert().success();
+    let mut left = host.outputs();
+    left.sort_by_key(|path| fs::metadata(path).unwrap().len());
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert_eq!(fs::read_to_string(&left[2]).unwrap(), "run\n");
+    host.cfexecd(&["-F", "-K", "--keep", "x"]).assert().code(2);
+}
+
+#[test]
+fn what_is_new_is_mailed_to_the_server_of_the_policy() {
+    let host = Host::with_agent("cat \"$0.says\"");
+    fs::write(host.work("bin/cfagent.says"), "copied motd\n").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    host.policy(&format!(
+        "control:\n  actionsequence = ( shellcommands )\n  sysadm = ( root@example.com )\n\
+         \x20 EmailFrom = ( dsau@example.com )\n  smtpserver = ( 127.0.0.1:{port} )\n"
+    ));
+    let relay = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let reader = std::io::BufReader::new(stream.try_clone().unwrap());
+        stream.write_all(b"220 ready\r\n").unwrap();
+        let mut heard = String::new();
+        let mut data = false;
+        for line in reader.lines().map_while(Result::ok) {
+            heard.push_str(&line);
+            heard.push('\n');
+            let answer: &[u8] = match line.as_str() {
+                "." => {
+                    data = false;
+                    b"250 taken\r\n"
+                }
+                "DATA" => {
+                    data = true;
+                    b"354 go on\r\n"
+                }
+                _ if data => b"",
+                _ => b"250 ok\r\n",
+            };
+            stream.write_all(answer).unwrap();
+        }
+        heard
+    });
+    host.cfexecd(&["-F"]).assert().success();
+    let heard = relay.join().unwrap();
+    for wanted in [
+        "MAIL FROM:<dsau@example.com>\nRCPT TO:<root@example.com>\nDATA\nFrom: dsau@example.com\n",
+        "\n\ncopied motd\n.\n",
+    ] {
+        assert!(heard.contains(wanted), "{wanted:?} is missing in {heard}");
+    }
+    // Nobody listens any more. Nothing new, then news: only the news is missed.
+    std::thread::sleep(Duration::from_millis(1100));
+    host.cfexecd(&["-F", "-K"]).assert().success();
+    fs::write(host.work("bin/cfagent.says"), "copied hosts\n").unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    host.cfexecd(&["-F", "-K"])
+        .assert()
+        .code(1)
+        .stderr(predicate::str::contains(format!(
+            "cannot mail to root@example.com: 127.0.0.1:{port}: "
+        )));
 }

@@ -1,16 +1,14 @@
 //! `cfexecd`: runs the agent on a schedule or once, keeps its output, mails what is new (IN-02 … IN-04).
 
+mod daemon;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io::IsTerminal;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
 
 use clap::{Arg, ArgAction, ArgMatches};
 use jiff::Zoned;
-use log::{LevelFilter, debug, error, info, warn};
+use log::{LevelFilter, debug, info, warn};
 
 use crate::diag::{Exit, Fail, Out, stderr_line};
 use crate::facts::Host;
@@ -62,6 +60,20 @@ fn command() -> clap::Command {
             'p',
             "Read the policy, print schedule and mail settings, run nothing",
         ))
+        .arg(
+            Arg::new("scheduled")
+                .long("scheduled")
+                .action(ArgAction::SetTrue)
+                .help("Give the agent the class scheduled_run too, as the daemon does"),
+        )
+        .arg(
+            Arg::new("keep")
+                .long("keep")
+                .value_name("RUNS")
+                .value_parser(clap::value_parser!(usize))
+                .default_value("1000")
+                .help("Keep the output files of so many runs; 0 keeps all"),
+        )
         .arg(flag("verbose", 'v', "Say what is done"))
         .arg(flag("debug", 'd', "Say more"))
         .arg(
@@ -79,7 +91,11 @@ struct Call {
     host: Host,
     no_splay: bool,
     no_lock: bool,
+    scheduled: bool,
+    keep: usize,
     library_path: Option<OsString>,
+    /// How much is said, as options.
+    talk: Vec<&'static str>,
 }
 
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
@@ -95,17 +111,27 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         host: Host::detect(),
         no_splay: matches.get_flag("no-splay"),
         no_lock: matches.get_flag("no-lock"),
+        scheduled: matches.get_flag("scheduled"),
+        keep: matches.get_one::<usize>("keep").copied().unwrap_or_default(),
+        talk: ["verbose", "debug"]
+            .into_iter()
+            .filter(|option| matches.get_flag(option))
+            .map(|option| if option == "debug" { "-d" } else { "-v" })
+            .collect(),
         library_path: matches.get_one::<OsString>("ld-library-path").cloned(),
     };
     if matches.get_flag("parse-only") {
         return call.show();
     }
     let once = matches.get_flag("no-fork") || matches.get_flag("once");
-    let daemon = (!once).then(|| call.alone()).transpose()?;
+    let pid_file = match once {
+        true => None,
+        false => Some(daemon::PidFile::take(&call.paths)?),
+    };
     detach(&matches, once)?;
-    match daemon {
-        None => call.run(false),
-        Some(pid_file) => call.follow(&pid_file),
+    match pid_file {
+        None => call.run(),
+        Some(pid_file) => daemon::follow(&call, &pid_file, matches.get_flag("foreground")),
     }
 }
 
@@ -153,6 +179,9 @@ impl Call {
             settings.from.as_deref().unwrap_or_default()
         ));
         let _ = out.line(format!("EmailMaxLines = ( {lines} )"));
+        if let Some(server) = &settings.server {
+            let _ = out.line(format!("smtpserver = ( {server} )"));
+        }
         for fault in &settings.faults {
             stderr_line(&format!("cfexecd: {fault}"));
         }
@@ -164,7 +193,7 @@ impl Call {
     }
 
     /// One run. The status is the agent's success; that another run stands in the way is no failure.
-    fn run(&self, scheduled: bool) -> Result<Exit, Fail> {
+    fn run(&self) -> Result<Exit, Fail> {
         let now = Zoned::now();
         let state = self.paths.state();
         fs::create_dir_all(&state)
@@ -184,13 +213,19 @@ impl Call {
         let job = Job {
             agent: sched::agent(&self.paths).map_err(fail)?,
             no_splay: self.no_splay,
-            scheduled,
+            scheduled: self.scheduled,
             library_path: self.library_path.clone(),
+            ended: guard.ended,
         };
         let outputs = Outputs::at(self.paths.outputs()).map_err(fail)?;
         debug!("running {}", job.agent.display());
         let (record, differs, outcome) = job.run(&outputs, &self.host.full, &now).map_err(fail)?;
         debug!("output is in {}", record.file.display());
+        match outputs.prune(self.keep) {
+            Ok(0) => {}
+            Ok(count) => debug!("removed {count} old output files"),
+            Err(error) => warn!("cannot remove old output files: {error}"),
+        }
         // Read after the run: the agent may have brought a new policy.
         let settings = Settings::read(&self.paths, &self.host, &now).unwrap_or_else(|errors| {
             told(&errors);
@@ -205,7 +240,7 @@ impl Call {
             let mail = sched::compose(&settings, &record, differs, &self.host.full, address).map_err(unread)?;
             match mail {
                 Some(mail) => {
-                    sched::send(&mail).map_err(fail)?;
+                    sched::send(&mail, settings.server.as_ref(), &self.host.full).map_err(fail)?;
                     debug!("mailed to {}", mail.to);
                 }
                 None => debug!("nothing new: no mail"),
@@ -226,160 +261,8 @@ impl Call {
         }
         Ok(())
     }
-
-    /// There is one daemon a host: its pid file is locked as long as it lives.
-    fn alone(&self) -> Result<PidFile, Fail> {
-        let path = self.paths.pid_file("cfexecd");
-        let bad = |e| Fail::new(Exit::Failed, format!("cannot write {}", path.display())).because(e);
-        fs::create_dir_all(self.paths.work()).map_err(bad)?;
-        let file = fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(bad)?;
-        if !crate::sys::at::try_lock(&file).map_err(bad)? {
-            let pid = fs::read_to_string(&path).unwrap_or_default();
-            return Err(Fail::new(Exit::Failed, "cfexecd runs already").because(format!("process {}", pid.trim())));
-        }
-        Ok(PidFile { path, file })
-    }
-
-    /// The daemon: every minute it looks whether the agent is due.
-    fn follow(&self, pid_file: &PidFile) -> Result<Exit, Fail> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            signal_hook::flag::register(signal, Arc::clone(&stop))
-                .map_err(|e| Fail::new(Exit::Internal, "cannot listen to signals").because(e))?;
-        }
-        pid_file.note();
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        let mut policy = Policy::default();
-        info!("follows its schedule");
-        while !stop.load(Ordering::Relaxed) {
-            let now = Zoned::now();
-            if policy.settings(self, &now).due(&self.host, &now) {
-                if let Err(failed) = self.run(true) {
-                    error!("{failed}");
-                }
-                policy.forget();
-            }
-            // To the next minute, so that no minute of the schedule is missed and none comes twice.
-            let minute = now.timestamp().as_second() / 60;
-            while Zoned::now().timestamp().as_second() / 60 == minute && !stop.load(Ordering::Relaxed) {
-                pause();
-            }
-        }
-        info!("ends");
-        let _ = fs::remove_file(&pid_file.path);
-        Ok(Exit::Done)
-    }
-}
-
-/// A second at most; a signal ends it.
-fn pause() {
-    let mut none: [nix::poll::PollFd<'_>; 0] = [];
-    let second = nix::poll::PollTimeout::try_from(Duration::from_secs(1)).unwrap_or(nix::poll::PollTimeout::ZERO);
-    let _ = nix::poll::poll(&mut none, second);
 }
 
 fn told(errors: &[PolicyError]) {
     errors.iter().for_each(|error| warn!("{error}"));
-}
-
-struct PidFile {
-    path: PathBuf,
-    file: fs::File,
-}
-
-impl PidFile {
-    /// Writes the number of this process, which after detaching is another one.
-    fn note(&self) {
-        use std::io::Write;
-        let text = format!("{}\n", std::process::id());
-        let _ = self.file.set_len(0);
-        let _ = (&self.file).write_all(text.as_bytes());
-    }
-}
-
-/// The settings the daemon goes by, read again when a file of the policy changes. A policy that does not parse changes
-/// nothing: the last good one counts.
-#[derive(Default)]
-struct Policy {
-    settings: Settings,
-    seen: Vec<(PathBuf, Option<SystemTime>)>,
-}
-
-impl Policy {
-    fn settings(&mut self, call: &Call, now: &Zoned) -> &Settings {
-        let changed = self.seen.is_empty() || self.seen.iter().any(|(path, time)| stamp(path) != *time);
-        if changed {
-            let mut files = vec![call.paths.inputs().join("cfagent.conf")];
-            match Settings::read(&call.paths, &call.host, now) {
-                Ok(settings) => {
-                    settings.faults.iter().for_each(|fault| warn!("{fault}"));
-                    self.settings = settings;
-                }
-                Err(errors) => {
-                    told(&errors);
-                    // Also a file that is imported only now: its repair is to be noticed.
-                    files.extend(errors.iter().map(|error| PathBuf::from(error.pos.file.as_ref())));
-                }
-            }
-            files.extend(self.settings.files.iter().cloned());
-            self.seen = files
-                .into_iter()
-                .map(|path| {
-                    let time = stamp(&path);
-                    (path, time)
-                })
-                .collect();
-        }
-        &self.settings
-    }
-
-    fn forget(&mut self) {
-        self.seen.clear();
-    }
-}
-
-fn stamp(path: &PathBuf) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|meta| meta.modified()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_import_that_was_broken_at_the_start_counts_as_soon_as_it_is_mended() {
-        let root = tempfile::tempdir().unwrap();
-        let call = Call {
-            paths: Paths::under(root.path()),
-            host: Host::default(),
-            no_splay: true,
-            no_lock: true,
-            library_path: None,
-        };
-        let inputs = call.paths.inputs();
-        fs::create_dir_all(&inputs).unwrap();
-        fs::write(inputs.join("cfagent.conf"), "import:\n cf.main\n").unwrap();
-        fs::write(inputs.join("cf.main"), "control:\n schedule = ( Min30\n").unwrap();
-        let (mut policy, now) = (Policy::default(), Zoned::now());
-        let mut schedule = || -> Vec<String> {
-            let settings = policy.settings(&call, &now);
-            settings.schedule.iter().map(|class| class.text().to_string()).collect()
-        };
-        assert_eq!(schedule(), ["Min00_05"]);
-        fs::write(inputs.join("cf.main"), "control:\n schedule = ( Min30 )\n").unwrap();
-        fs::File::options()
-            .write(true)
-            .open(inputs.join("cf.main"))
-            .and_then(|file| file.set_modified(SystemTime::now() + Duration::from_secs(5)))
-            .unwrap();
-        assert_eq!(schedule(), ["Min30"]);
-        // What breaks later leaves that in force.
-        fs::write(inputs.join("cf.main"), "control:\n schedule = ( Min40\n").unwrap();
-        assert_eq!(schedule(), ["Min30"]);
-    }
 }
