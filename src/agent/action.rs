@@ -3,8 +3,8 @@
 use bstr::{BString, ByteSlice};
 
 use super::{
-    Job, Run, alerts, copy, directories, disable, editfiles, files, links, packages, processes, required, resolve,
-    shellcommands, tidy,
+    Job, Run, alerts, checktimezone, copy, directories, disable, editfiles, files, links, mounts, netconfig, packages,
+    processes, required, resolve, shellcommands, tidy,
 };
 use crate::policy::{Rule, Section};
 
@@ -53,17 +53,31 @@ pub static ACTIONS: &[&Action] = &[
     &required::REQUIRED,
     &required::DISKS,
     &resolve::ACTION,
-    &not_built("addmounts", Section::MiscMounts),
-    &not_built("mountall", Section::Mountables),
-    &not_built("mountinfo", Section::Mountables),
-    &not_built("mailcheck", Section::MailServer),
-    &not_built("netconfig", Section::Interfaces),
-    &not_built("unmount", Section::Unmount),
-    &not_built("checktimezone", Section::Control),
+    &mounts::ADDMOUNTS,
+    &mounts::MOUNTALL,
+    &mounts::MOUNTINFO,
+    &mounts::MAILCHECK,
+    &netconfig::ACTION,
+    &mounts::UNMOUNT,
+    &checktimezone::ACTION,
 ];
 
 /// The alerts, which are no word of the action sequence: they come after it.
 pub static ALERTS: &Action = &alerts::ACTION;
+
+/// Sections that an action reads besides its own.
+static MORE: &[(&str, &[Section])] = &[
+    ("addmounts", &[Section::Mountables]),
+    ("netconfig", &[Section::Broadcast, Section::DefaultRoute]),
+];
+
+impl Action {
+    /// Whether the rules of a section are this action's.
+    pub fn covers(&self, section: Section) -> bool {
+        let more = MORE.iter().find(|(name, _)| *name == self.name);
+        self.section == section || more.is_some_and(|(_, sections)| sections.contains(&section))
+    }
+}
 
 const fn not_built(name: &'static str, section: Section) -> Action {
     Action {

@@ -9,6 +9,7 @@ use bstr::{BStr, BString, ByteSlice};
 use super::action::{self, Action, Work};
 use super::job::{BadAttr, BytesPath};
 use super::mode::ModeChange;
+use super::mounts::servers::LINK_CHILDREN;
 use super::perms::{Manner, Wish};
 use super::{Job, Outcome, Run, checksums, filters, objects};
 use crate::fsx::{Dir, Fresh, Meta, Place, Wanted, any_matches};
@@ -76,11 +77,6 @@ fn act(word: &BStr) -> Result<Act, BadAttr> {
             dirs: false,
             ..both
         },
-        b"linkchildren" => {
-            return Err(BadAttr(
-                "files: action=linkchildren is not built yet; use links with +>".into(),
-            ));
-        }
         _ => return Err(BadAttr(format!("Unknown action type {word}"))),
     })
 }
@@ -110,6 +106,14 @@ fn run(run: &mut Run<'_>, job: &Job) {
     if !run.is_absolute(job) {
         return;
     }
+    let word = run.value(job, "action").unwrap_or_default();
+    if word.eq_ignore_ascii_case(LINK_CHILDREN.as_bytes()) {
+        for path in places(run, &job.object) {
+            let clean: PathBuf = path.components().collect();
+            super::links::from_servers(run, job, &clean);
+        }
+        return;
+    }
     let mut sweep = match sweep(run, job) {
         Ok(sweep) => sweep,
         Err(bad) => {
@@ -118,7 +122,7 @@ fn run(run: &mut Run<'_>, job: &Job) {
         }
     };
     let mut missing = false;
-    for path in places(&job.object) {
+    for path in places(run, &job.object) {
         match top(run, job, &path, &mut sweep) {
             Ok(there) => missing |= !there,
             Err(error) => {
@@ -138,12 +142,12 @@ fn run(run: &mut Run<'_>, job: &Job) {
 }
 
 /// The objects a rule means: itself, what its wildcards match, or a place in every home directory.
-fn places(object: &BString) -> Vec<PathBuf> {
+fn places(run: &Run<'_>, object: &BString) -> Vec<PathBuf> {
     let rest = match object.strip_prefix(b"home") {
         Some(rest) if rest.is_empty() || rest.starts_with(b"/") => rest,
         _ => return objects::expand(object.as_bstr()),
     };
-    let homes = objects::home_directories();
+    let homes = run.homes();
     homes
         .into_iter()
         .map(|home| {

@@ -8,8 +8,9 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::action::{Action, Work};
 use super::job::BytesPath;
+use super::mounts::servers;
 use super::report::Level;
-use super::{Job, Outcome, Run, objects};
+use super::{BadAttr, Job, Outcome, Run, objects};
 use crate::fsx::{self, Backup, Dir, Place, any_matches};
 use crate::policy::{Body, Rule, Section};
 
@@ -85,7 +86,18 @@ fn run(run: &mut Run<'_>, job: &Job) {
         kill_dead: nofile == b"kill" || run.options.delete_stale_links,
     };
     let from = job.path().to_path_buf();
-    let to = job.other.as_path().to_path_buf();
+    let to = if children && job.other == servers::LINK_CHILDREN {
+        servers::children_of(run, job.object.as_bstr())
+    } else {
+        servers::first(run, job.other.as_bstr()).map(|to| to.as_path().to_path_buf())
+    };
+    let to = match to {
+        Ok(to) => to,
+        Err(why) => {
+            run.bad_attr(job, &BadAttr(why));
+            return run.record(job, Outcome::Failed);
+        }
+    };
     if children {
         self::children(run, job, &from, &to, &manner);
     } else {
@@ -101,6 +113,27 @@ fn run(run: &mut Run<'_>, job: &Job) {
                 ));
                 run.record(job, Outcome::Failed);
             }
+        }
+    }
+}
+
+/// `files action=linkchildren`: the directory gets a link for each child that a binary server has for it.
+pub fn from_servers(run: &mut Run<'_>, job: &Job, from: &Path) {
+    let name = BString::from(from.as_os_str().as_bytes());
+    match servers::children_of(run, name.as_bstr()) {
+        Ok(to) => {
+            let manner = Manner {
+                kind: Type::Symbolic,
+                force: run.options.enforce_links,
+                dead_too: false,
+                kill_dead: run.options.delete_stale_links,
+                one_of_many: true,
+            };
+            children(run, job, from, &to, &manner);
+        }
+        Err(why) => {
+            run.bad_attr(job, &BadAttr(why));
+            run.record(job, Outcome::Failed);
         }
     }
 }

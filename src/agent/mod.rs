@@ -21,13 +21,17 @@
 //! | `objects` | wildcards, homes, what is ignored |
 //! | `checksums` | content that should not change |
 //! | `diff` | unified diffs |
+//! | `resources` | the resource file `cfrc` |
 //! | `filters` | conditions on files and processes, `filter=` |
 //! | `copy`, `files`, `directories`, `links`, `editfiles`, `tidy`, `disable` | the actions on files |
+//! | `netconfig`, `checktimezone` | interfaces, the default route; the time zone |
+//! | `mounts` | what is mounted from where: fstab, mounting, unmounting |
 //! | `shellcommands`, `processes`, `packages`, `required`, `resolve`, `alerts`, `module` | the other actions |
 
 pub mod action;
 mod alerts;
 mod checksums;
+mod checktimezone;
 mod copy;
 pub mod diff;
 mod directories;
@@ -43,6 +47,8 @@ mod links;
 mod memory;
 pub mod mode;
 mod module;
+mod mounts;
+mod netconfig;
 mod objects;
 mod options;
 pub mod owner;
@@ -54,6 +60,7 @@ mod processes;
 pub mod report;
 mod required;
 mod resolve;
+mod resources;
 mod run;
 mod say;
 mod servers;

@@ -7,7 +7,7 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::Run;
 use super::job::BytesPath;
-use crate::fsx::{Dir, matches};
+use crate::fsx::{Dir, any_matches, matches};
 use crate::policy::Section;
 
 /// What sweeps leave alone: names and patterns of the `ignore:` section and of `ignore=`.
@@ -55,10 +55,51 @@ impl Run<'_> {
         Ignore { patterns }
     }
 
+    /// The disks that hold home directories: what `HomePattern` finds in the directories of `MountPattern`. Those of other
+    /// machines, mounted here, are not among them.
+    pub fn home_disks(&self) -> Vec<PathBuf> {
+        let patterns = self.patterns("HomePattern");
+        let mounts = super::mounts::Mounts::read().unwrap_or_default();
+        let local = |path: &Path| !mounts.holding(path).is_some_and(super::mounts::Mount::is_remote);
+        let places = self.patterns("MountPattern").into_iter();
+        let places = places.flat_map(|place| expand(self.ctx.expand(place.as_bstr()).as_bstr()));
+        let mut disks: Vec<PathBuf> = places
+            .filter(|place| place.is_absolute() && local(place))
+            .flat_map(|place| subdirectories(&place))
+            .filter(|disk| local(disk))
+            .filter(|disk| any_matches(&patterns, disk.file_name().unwrap_or_default().as_bytes().as_bstr()))
+            .collect();
+        disks.sort();
+        disks.dedup();
+        disks
+    }
+
+    /// What `home` means: each directory of the home disks, where `HomePattern` and `MountPattern` name such; otherwise
+    /// the home directories of people ([`home_directories`]).
+    pub fn homes(&self) -> Vec<PathBuf> {
+        if self.patterns("HomePattern").is_empty() || self.patterns("MountPattern").is_empty() {
+            return home_directories();
+        }
+        self.home_disks().iter().flat_map(|disk| subdirectories(disk)).collect()
+    }
+
     /// The words of a control variable that hold patterns bound to classes (`CopyLinks`, `LinkCopies`, …).
     pub fn patterns(&self, name: &str) -> Vec<BString> {
         self.ctx.list(name)
     }
+}
+
+/// The directories in a directory, links left out, in byte order; `lost+found` is nobody's.
+fn subdirectories(path: &Path) -> Vec<PathBuf> {
+    let Ok(dir) = Dir::open(path) else {
+        return Vec::new();
+    };
+    let names = dir.names().unwrap_or_default().into_iter();
+    names
+        .filter(|name| name != "lost+found")
+        .filter(|name| matches!(dir.look(name.as_bstr()), Ok(Some(meta)) if meta.is_dir()))
+        .map(|name| path.join(name.as_path()))
+        .collect()
 }
 
 /// Whether a path holds a wildcard.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bstr::{BString, ByteSlice};
 
 use super::report::{Level, Levels, Report, Sink, Tally};
+use super::resources::Resources;
 use super::run::{Parts, Run, Stop};
 use super::say::{self, say_classes, say_outcome};
 use super::{Counts, Event, Memory, RunOptions, Sources, generation, preconf};
@@ -72,6 +73,7 @@ pub fn run(setup: Setup<'_>) -> Ending {
             machine: setup.machine,
             sources: setup.sources,
             memory: Memory::none(),
+            resources: Resources::default(),
             now: setup.now,
         }),
         host: setup.host,
@@ -157,6 +159,9 @@ impl<'a> Whole<'a> {
         let skip = options.no_preconf || options.parse_only;
         if !skip && !preconf::run(parts.paths, &hard_class, &mut parts.report) {
             return Err(Over(2));
+        }
+        if !looks_only {
+            parts.resources = Resources::load(parts.paths, &hard_class, &mut parts.report);
         }
         if options.file.is_none() && !options.print_schedule && privileged(self.parts()?.paths) {
             context = self.update(context, looks_only)?;

@@ -7,7 +7,9 @@ use bstr::{BString, ByteSlice};
 
 use super::Outcome;
 use super::action::{Action, Work, in_text_order, iterate};
-use super::{Job, Run};
+use super::job::BytesPath;
+use super::mounts::{Mount, Mounts, patience, servers};
+use super::{BadAttr, Job, Run};
 use crate::policy::Section;
 
 /// The line of the table.
@@ -46,7 +48,14 @@ fn room(text: &[u8]) -> Option<Room> {
 }
 
 fn work(run: &mut Run<'_>, job: &Job) {
-    let path = job.path();
+    let path = match servers::first(run, job.object.as_bstr()) {
+        Ok(path) => path,
+        Err(why) => {
+            run.bad_attr(job, &BadAttr(why));
+            return run.record(job, Outcome::Failed);
+        }
+    };
+    let path = path.as_path();
     let shown = path.display().to_string();
     let wanted = match run.value(job, "freespace") {
         None => None,
@@ -62,10 +71,19 @@ fn work(run: &mut Run<'_>, job: &Job) {
             }
         },
     };
-    if is_nfs(path) && !run.flag(job, "force", false) {
-        run.report
-            .verbose(format_args!("{shown} is on NFS and is not looked at"));
-        return;
+    if is_remote(path) {
+        if !run.flag(job, "force", false) {
+            run.report
+                .verbose(format_args!("{shown} is on NFS and is not looked at"));
+            return;
+        }
+        // From here on whoever looks waits: a server that is dead now is told before.
+        if let Err(error) = patience::look(path)
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            run.report.error(format_args!("Cannot look at {shown}: {error}"));
+            return run.record(job, Outcome::Failed);
+        }
     }
     let suspicious = match sensible(run, path) {
         Ok(sensible) => !sensible,
@@ -164,8 +182,9 @@ fn enough(path: &Path, room: Room) -> io::Result<bool> {
     })
 }
 
-fn is_nfs(path: &Path) -> bool {
-    nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NFS_SUPER_MAGIC)
+/// Whether another machine has the files, as the kernel's table tells: the file system itself may not answer.
+fn is_remote(path: &Path) -> bool {
+    Mounts::read().is_ok_and(|mounts| mounts.holding(path).is_some_and(Mount::is_remote))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use bstr::{BString, ByteSlice};
 use super::action::{ALERTS, Action, Work, find};
 use super::event::Event;
 use super::report::{Report, RuleSwitches};
+use super::resources::Resources;
 use super::visit::{Begun, Counts, Outcome};
 use super::{Job, Memory, RunOptions, Sources};
 use crate::facts::Machine;
@@ -49,6 +50,8 @@ pub struct Run<'a> {
     pub kept: crate::fsx::Kept,
     /// What is remembered from run to run.
     pub memory: Memory,
+    /// The resource file.
+    pub resources: Resources,
     /// The moment the run began.
     pub now: jiff::Zoned,
     /// Nothing is changed: `-n`, or `DryRun` in the policy.
@@ -88,6 +91,7 @@ pub struct Parts<'a> {
     pub(super) machine: &'a mut Machine,
     pub(super) sources: &'a mut dyn Sources,
     pub(super) memory: Memory,
+    pub(super) resources: Resources,
     pub(super) now: jiff::Zoned,
 }
 
@@ -107,6 +111,7 @@ impl<'a> Run<'a> {
             written: HashSet::new(),
             kept: crate::fsx::Kept::default(),
             memory: parts.memory,
+            resources: parts.resources,
             now: parts.now,
             dry,
             stop: None,
@@ -135,6 +140,7 @@ impl<'a> Run<'a> {
             machine: self.machine,
             sources: self.sources?,
             memory: self.memory,
+            resources: self.resources,
             now: self.now,
         };
         Some((parts, self.ctx))
@@ -308,7 +314,7 @@ impl<'a> Run<'a> {
     /// The numbers of an action's rules, in its own order.
     fn ordered(&self, action: &Action) -> Vec<usize> {
         let mut rules: Vec<usize> = (0..self.rules.len())
-            .filter(|at| self.rules[*at].section == action.section)
+            .filter(|at| action.covers(self.rules[*at].section))
             .collect();
         rules.sort_by_key(|at| (action.order)(&self.rules[*at]));
         rules

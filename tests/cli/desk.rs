@@ -65,13 +65,52 @@ impl Desk {
 
     /// Runs the agent without locks on a policy in which `T` is the desk's directory (`$(T)` in the text below).
     pub fn run(&self, args: &[&str], policy: &str) -> Said {
+        self.told(self.command(args, policy).output().unwrap())
+    }
+
+    /// Runs a shell script in name spaces of its own (`flags` are those of unshare(1)), in the desk's directory; `"$@"` is
+    /// the agent as [`Desk::run`] starts it. `None`, and a word about it, where this machine allows no such thing.
+    pub fn apart(&self, flags: &str, script: &str, args: &[&str], policy: &str) -> Option<Said> {
+        let possible = std::process::Command::new("unshare").args([flags, "true"]).output();
+        if !possible.is_ok_and(|ran| ran.status.success()) {
+            assert!(std::env::var_os("CI").is_none(), "needs name spaces (unshare {flags})");
+            eprintln!("skipped: unshare {flags} is not allowed here");
+            return None;
+        }
+        let agent = self.command(args, policy);
+        let mut shell = std::process::Command::new("unshare");
+        shell.args([flags, "sh", "-ec", script, "sh"]);
+        shell.arg(agent.get_program()).args(agent.get_args());
+        shell.env_clear().current_dir(self.path(""));
+        shell.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Some(self.told(shell.output().unwrap()))
+    }
+
+    /// A file below the desk's own root, `/etc/fstab` for instance.
+    pub fn system(&self, path: &str) -> PathBuf {
+        self.top.path().join(path.trim_start_matches('/'))
+    }
+
+    /// Puts a file below the desk's own root.
+    pub fn put_system(&self, path: &str, content: &str) {
+        let path = self.system(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// The content of a file below the desk's own root; empty where there is none.
+    pub fn read_system(&self, path: &str) -> String {
+        fs::read_to_string(self.system(path)).unwrap_or_default()
+    }
+
+    fn command(&self, args: &[&str], policy: &str) -> Command {
         let t = self.path("");
         let t = t.to_str().unwrap().trim_end_matches('/');
         let file = self.top.path().join("inputs/p.cf");
         fs::write(&file, policy.replace("@T@", t)).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        let output = Command::cargo_bin("cfagent")
-            .unwrap()
+        let mut command = Command::cargo_bin("cfagent").unwrap();
+        command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("TZ", "UTC")
@@ -81,14 +120,19 @@ impl Desk {
             .args(["-K", "-q"])
             .args(args)
             .arg("-f")
-            .arg(&file)
-            .output()
-            .unwrap();
+            .arg(&file);
+        command
+    }
+
+    fn told(&self, output: std::process::Output) -> Said {
+        let t = self.path("");
+        let t = t.to_str().unwrap().trim_end_matches('/');
         let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
         let short = host.split('.').next().unwrap().to_lowercase();
         let text = |bytes: &[u8]| {
             String::from_utf8_lossy(bytes)
                 .replace(t, "T")
+                .replace(self.top.path().to_str().unwrap(), "TOP")
                 .replace(&format!("cfengine:{short}"), "cfengine:HOST")
         };
         Said {

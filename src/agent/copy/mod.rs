@@ -50,7 +50,7 @@ fn expand(run: &Run<'_>, rule: &Rule) -> Vec<(BString, BString)> {
     for (source, dest) in run.ctx.iterate_tied(rule.promiser.as_bstr(), dest.as_bstr()) {
         match dest.strip_prefix(b"home") {
             Some(rest) if rest.is_empty() || rest.starts_with(b"/") => {
-                for home in super::objects::home_directories() {
+                for home in run.homes() {
                     let mut path = BString::from(home.as_os_str().as_encoded_bytes());
                     path.extend_from_slice(rest);
                     pairs.push((source.clone(), path));

@@ -12,7 +12,6 @@ use super::{Block, EditOptions, Edited, edit, warn_missing};
 use crate::agent::Outcome;
 use crate::agent::action::{Action, Work, in_text_order, whole};
 use crate::agent::job::BytesPath;
-use crate::agent::objects::home_directories;
 use crate::agent::report::RuleSwitches;
 use crate::agent::{Job, Run, filters};
 use crate::fsx::{Kind, Meta, Place, Select, scan};
@@ -95,7 +94,7 @@ fn group(run: &mut Run<'_>, file: &BString, jobs: &[Job]) -> Option<Outcome> {
         syslog: options.syslog.map(|on| on && run.may_log()),
     };
     let mut outcome = None;
-    for path in paths(file.as_bstr()) {
+    for path in paths(run, file.as_bstr()) {
         let next = match std::fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => directory(run, &path, &blocks, &options),
             _ => one(run, &path, &blocks, &options),
@@ -106,9 +105,10 @@ fn group(run: &mut Run<'_>, file: &BString, jobs: &[Job]) -> Option<Outcome> {
 }
 
 /// The file itself, or the same in every home directory.
-fn paths(file: &BStr) -> Vec<PathBuf> {
+fn paths(run: &Run<'_>, file: &BStr) -> Vec<PathBuf> {
     match file.strip_prefix(b"home/") {
-        Some(rest) => home_directories()
+        Some(rest) => run
+            .homes()
             .into_iter()
             .map(|home| home.join(rest.as_bstr().as_path()))
             .collect(),

@@ -92,7 +92,8 @@ fn work(run: &mut Run<'_>, job: &Job) {
             return run.record(job, Outcome::Failed);
         }
     };
-    let outcome = sweep::run(run, plan, &folders(job.object.as_bstr()));
+    let places = folders(job.object.as_bstr(), || run.homes());
+    let outcome = sweep::run(run, plan, &places);
     run.record(job, outcome);
 }
 
@@ -189,11 +190,11 @@ fn plain_brackets(pattern: &BStr) -> BString {
 }
 
 /// The directories a rule means: those its wildcards match (brackets are plain here), or a place in every home.
-fn folders(object: &BStr) -> Vec<PathBuf> {
+fn folders(object: &BStr, homes: impl FnOnce() -> Vec<PathBuf>) -> Vec<PathBuf> {
     match object.strip_prefix(b"home") {
         Some(rest) if rest.is_empty() || rest.starts_with(b"/") => {
             let rest = rest.strip_prefix(b"/").unwrap_or_default().as_bstr();
-            let homes = objects::home_directories().into_iter();
+            let homes = homes().into_iter();
             homes
                 .map(|home| {
                     if rest.is_empty() {
@@ -236,8 +237,8 @@ mod tests {
             std::fs::create_dir_all(top.path().join(name)).unwrap();
         }
         let pattern = format!("{}/u*/tmp", top.path().display());
-        let found = folders(BStr::new(&pattern));
+        let found = folders(BStr::new(&pattern), Vec::new);
         assert_eq!(found, [top.path().join("u1/tmp"), top.path().join("u2/tmp")]);
-        assert_eq!(folders("/no/wild".into()), [PathBuf::from("/no/wild")]);
+        assert_eq!(folders("/no/wild".into(), Vec::new), [PathBuf::from("/no/wild")]);
     }
 }

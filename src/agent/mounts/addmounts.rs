@@ -1,0 +1,183 @@
+//! `addmounts`: the table has a line, and there is a mount point, for each file system the policy wants here.
+
+use std::io;
+use std::path::Path;
+
+use bstr::{BString, ByteSlice};
+
+use super::model::{self, Want};
+use super::patience;
+use super::tab::{self, Tab};
+use super::table::Mounts;
+use super::tell;
+use crate::agent::action::{Action, Work, in_text_order};
+use crate::agent::{Job, Outcome, Run};
+use crate::fsx::Place;
+use crate::policy::{Rule, Section};
+
+/// The line of the table.
+pub static ADDMOUNTS: Action = Action {
+    name: "addmounts",
+    section: Section::MiscMounts,
+    operator: "mount",
+    expand,
+    order: in_text_order,
+    once: false,
+    work: Work::All(work),
+};
+
+fn expand(run: &Run<'_>, rule: &Rule) -> Vec<(BString, BString)> {
+    vec![model::sides(run, rule)]
+}
+
+fn work(run: &mut Run<'_>, action: &'static Action) {
+    let mut jobs = run.jobs(action);
+    jobs.retain(|job| run.begin(action, job));
+    if jobs.is_empty() {
+        return;
+    }
+    let wants: Vec<(Job, Result<Option<Want>, String>)> = jobs
+        .into_iter()
+        .map(|job| {
+            let want = model::want(run, &job);
+            (job, want)
+        })
+        .collect();
+    let outcomes = add(run, &wants);
+    for ((job, _), outcome) in wants.iter().zip(outcomes) {
+        if let Some(outcome) = outcome {
+            run.record(job, outcome);
+        }
+        run.end(job);
+    }
+}
+
+/// Adds what is wanted. `None` is for a rule that means nothing to this machine.
+fn add(run: &mut Run<'_>, wants: &[(Job, Result<Option<Want>, String>)]) -> Vec<Option<Outcome>> {
+    let begun = Tab::read(run).and_then(|tab| Mounts::read().map(|mounts| (tab, mounts)));
+    let (mut tab, mounts) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            let shown = tab::path(run);
+            run.report
+                .error(format_args!("Cannot look at {}: {error}", shown.display()));
+            return vec![Some(Outcome::Failed); wants.len()];
+        }
+    };
+    let mut outcomes = Vec::new();
+    for (job, want) in wants {
+        run.report.rule_inform = run.rule_inform(job);
+        outcomes.push(match want {
+            Ok(Some(want)) => Some(one(run, job, want, &mut tab, &mounts)),
+            Ok(None) => {
+                let text = format!("{} is not for this machine", job.object);
+                run.report.verbose(text);
+                None
+            }
+            Err(why) => {
+                let pos = &job.rule.pos;
+                run.report.error(format_args!("{}:{}: {why}", pos.file, pos.line));
+                Some(Outcome::Failed)
+            }
+        });
+        run.report.rule_inform = None;
+    }
+    if let Err(error) = tab.save(run) {
+        run.report.error(format_args!("Cannot save {}: {error}", tab.shown()));
+        for outcome in outcomes
+            .iter_mut()
+            .filter(|outcome| **outcome == Some(Outcome::Repaired))
+        {
+            *outcome = Some(Outcome::Failed);
+        }
+    }
+    outcomes
+}
+
+/// One file system: first its mount point, then its line, so that no line is without one.
+fn one(run: &mut Run<'_>, job: &Job, want: &Want, tab: &mut Tab, mounts: &Mounts) -> Outcome {
+    let entry = &want.entry;
+    let made = match mount_point(run, &entry.target, mounts) {
+        Ok(made) => made,
+        Err(error) => {
+            let pos = &job.rule.pos;
+            run.report.error(format_args!(
+                "{}:{}: cannot make the mount point {}: {error}",
+                pos.file, pos.line, entry.target
+            ));
+            return Outcome::Failed;
+        }
+    };
+    match line(run, want, tab) {
+        Ok(changed) if changed || made => Outcome::Repaired,
+        Ok(_) => Outcome::Kept,
+        Err(why) => {
+            let pos = &job.rule.pos;
+            run.report.error(format_args!("{}:{}: {why}", pos.file, pos.line));
+            Outcome::Failed
+        }
+    }
+}
+
+/// The line of a file system: added, or given the type and the options the policy states. Gives whether it changed; the
+/// error is that something else has its place.
+pub fn line(run: &mut Run<'_>, want: &Want, tab: &mut Tab) -> Result<bool, String> {
+    let entry = &want.entry;
+    let shown = tab.shown();
+    let there = tab.table.entries().find(|(_, known)| known.target == entry.target);
+    let Some((at, known)) = there else {
+        let what = format!("file system {} on {} to {shown}", entry.source, entry.target);
+        tell(run, "add", "Adding", what);
+        tab.table.add(entry);
+        return Ok(true);
+    };
+    if known.source != entry.source {
+        return Err(format!(
+            "{shown} has {} on {} already: {} was not added",
+            known.source, known.target, entry.source
+        ));
+    }
+    let same = known.kind == entry.kind && (!want.stated || known.options == entry.options);
+    // What an administrator wrote by hand stays where the policy is silent.
+    if same || (known.kind.starts_with(b"nfs") && entry.kind == "nfs" && !want.stated) {
+        return Ok(false);
+    }
+    let options = if want.stated { &entry.options } else { &known.options };
+    let what = format!(
+        "{} in {shown} from {} {} to {} {options}",
+        entry.target, known.kind, known.options, entry.kind
+    );
+    tell(run, "change", "Changing", what);
+    tab.table.change(at, &entry.kind, options);
+    Ok(true)
+}
+
+/// Makes a mount point, with the directories above it. Gives whether it was missing.
+pub fn mount_point(run: &mut Run<'_>, target: &BString, mounts: &Mounts) -> io::Result<bool> {
+    // What is mounted there may be dead, and is there in any case.
+    if mounts.at(target).is_some() {
+        return Ok(false);
+    }
+    let path = tab::as_path(target);
+    match patience::look(&path) {
+        Ok(meta) if meta.is_dir() => return Ok(false),
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::NotADirectory, "something else is there")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    tell(run, "make", "Making", format_args!("the mount point {target}"));
+    if !run.dry {
+        make(&path)?;
+    }
+    Ok(true)
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    let clean: std::path::PathBuf = path.components().collect();
+    let made = patience::within(patience::LOOK, move || {
+        let (place, _) = Place::with_parents(&clean, 0o755)?;
+        place.dir.mkdir(place.name().as_bstr(), 0o755)?;
+        place.dir.sync()
+    });
+    made.unwrap_or_else(|| Err(patience::no_answer()))
+}
