@@ -2,8 +2,8 @@
 
 use bstr::{BString, ByteSlice};
 
-use super::Run;
 use super::action::{Action, Work, in_text_order, whole};
+use super::{Outcome, Run};
 use crate::policy::Section;
 
 /// The line of the table.
@@ -26,7 +26,7 @@ fn work(run: &mut Run<'_>, _: &'static Action) {
     if wanted.is_empty() {
         run.report
             .error("checktimezone: timezone is not set in control: nothing was compared");
-        run.report.tally.failed += 1;
+        run.count(Outcome::Failed);
         return;
     }
     let names = names(&run.now);
@@ -34,10 +34,9 @@ fn work(run: &mut Run<'_>, _: &'static Action) {
         .iter()
         .any(|(zone, _)| names.iter().any(|name| name.as_bytes() == zone.as_bytes()))
     {
-        run.report.tally.kept += 1;
-        return;
+        return run.count(Outcome::Kept);
     }
-    run.report.tally.failed += 1;
+    run.count(Outcome::Failed);
     let wanted: Vec<BString> = wanted.into_iter().map(|(zone, _)| zone).collect();
     run.report.error(format_args!(
         "{place}the time zone of this machine is {}, none of {}",

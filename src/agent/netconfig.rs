@@ -12,7 +12,7 @@ use nix::net::if_::InterfaceFlags;
 
 use super::action::{Action, Work, in_text_order};
 use super::mounts::patience;
-use super::report::Level;
+use super::report::{Level, RuleSwitches};
 use super::{Job, Outcome, Run};
 use crate::policy::{Rule, Section};
 use crate::sys::process::{self, Argv, Command};
@@ -69,7 +69,7 @@ fn work(run: &mut Run<'_>, action: &'static Action) {
         if !run.begin(action, &job) {
             continue;
         }
-        run.report.rule_inform = run.rule_inform(&job);
+        run.report.rule = run.rule_switches(&job);
         let done = match job.rule.section {
             Section::Interfaces => interface(run, &job, &addresses),
             Section::DefaultRoute => match &routes {
@@ -89,7 +89,7 @@ fn work(run: &mut Run<'_>, action: &'static Action) {
                 run.record(&job, Outcome::Failed);
             }
         }
-        run.report.rule_inform = None;
+        run.report.rule = RuleSwitches::default();
         run.end(&job);
     }
 }
@@ -114,13 +114,11 @@ fn usual_interface(run: &mut Run<'_>, addresses: &[Address], broadcast: Option<&
     if named.is_none() && mask.is_none() && cast.is_none() {
         return;
     }
-    let result = set(run, name.as_bstr(), mask.as_ref(), cast.as_ref(), addresses);
-    let tally = &mut run.report.tally;
-    match result {
-        Ok(true) => tally.repaired += 1,
-        Ok(false) => tally.kept += 1,
+    match set(run, name.as_bstr(), mask.as_ref(), cast.as_ref(), addresses) {
+        Ok(true) => run.count(Outcome::Repaired),
+        Ok(false) => run.count(Outcome::Kept),
         Err(why) => {
-            tally.failed += 1;
+            run.count(Outcome::Failed);
             let place = broadcast.map(|job| format!("{}:{}: ", job.rule.pos.file, job.rule.pos.line));
             run.report.error(format_args!("{}{why}", place.unwrap_or_default()));
         }

@@ -219,6 +219,16 @@ impl Run<'_> {
         self.record_classes(job, outcome);
     }
 
+    /// What came of something that no rule stands for, such as a line of the table of file systems.
+    pub fn count(&mut self, outcome: Outcome) {
+        self.report.tally.add(outcome);
+        match outcome {
+            Outcome::Kept => self.counts.kept += 1,
+            Outcome::Repaired => self.counts.repaired += 1,
+            Outcome::Failed => self.counts.failed += 1,
+        }
+    }
+
     /// As [`Run::record`], where the classes tell of something other than what came of the promise: that is not counted.
     pub(super) fn record_classes(&mut self, job: &Job, outcome: Outcome) {
         self.report.tally.add(outcome);

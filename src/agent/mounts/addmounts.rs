@@ -11,7 +11,7 @@ use super::tab::{self, Tab};
 use super::table::Mounts;
 use super::tell;
 use crate::agent::action::{Action, Work, in_text_order};
-use crate::agent::{Job, Outcome, Run};
+use crate::agent::{BadAttr, Job, Outcome, Run};
 use crate::fsx::Place;
 use crate::policy::{Rule, Section};
 
@@ -23,100 +23,47 @@ pub static ADDMOUNTS: Action = Action {
     expand,
     order: in_text_order,
     once: false,
-    work: Work::All(work),
+    work: Work::Each(work),
 };
 
 fn expand(run: &Run<'_>, rule: &Rule) -> Vec<(BString, BString)> {
     vec![model::sides(run, rule)]
 }
 
-fn work(run: &mut Run<'_>, action: &'static Action) {
-    let mut jobs = run.jobs(action);
-    jobs.retain(|job| run.begin(action, job));
-    if jobs.is_empty() {
-        return;
-    }
-    let wants: Vec<(Job, Result<Option<Want>, String>)> = jobs
-        .into_iter()
-        .map(|job| {
-            let want = model::want(run, &job);
-            (job, want)
-        })
-        .collect();
-    let outcomes = add(run, &wants);
-    for ((job, _), outcome) in wants.iter().zip(outcomes) {
-        if let Some(outcome) = outcome {
-            run.record(job, outcome);
-        }
-        run.end(job);
-    }
-}
-
-/// Adds what is wanted. `None` is for a rule that means nothing to this machine.
-fn add(run: &mut Run<'_>, wants: &[(Job, Result<Option<Want>, String>)]) -> Vec<Option<Outcome>> {
-    let begun = Tab::read(run).and_then(|tab| Mounts::read().map(|mounts| (tab, mounts)));
-    let (mut tab, mounts) = match begun {
-        Ok(begun) => begun,
-        Err(error) => {
-            let shown = tab::path(run);
+fn work(run: &mut Run<'_>, job: &Job) {
+    let done = match model::want(run, job) {
+        Ok(Some(want)) => one(run, &want),
+        Ok(None) => {
             run.report
-                .error(format_args!("Cannot look at {}: {error}", shown.display()));
-            return vec![Some(Outcome::Failed); wants.len()];
+                .verbose(format_args!("{} is not for this machine", job.object));
+            return run.left(job);
         }
+        Err(why) => Err(why),
     };
-    let mut outcomes = Vec::new();
-    for (job, want) in wants {
-        run.report.rule_inform = run.rule_inform(job);
-        outcomes.push(match want {
-            Ok(Some(want)) => Some(one(run, job, want, &mut tab, &mounts)),
-            Ok(None) => {
-                let text = format!("{} is not for this machine", job.object);
-                run.report.verbose(text);
-                None
-            }
-            Err(why) => {
-                let pos = &job.rule.pos;
-                run.report.error(format_args!("{}:{}: {why}", pos.file, pos.line));
-                Some(Outcome::Failed)
-            }
-        });
-        run.report.rule_inform = None;
-    }
-    if let Err(error) = tab.save(run) {
-        run.report.error(format_args!("Cannot save {}: {error}", tab.shown()));
-        for outcome in outcomes
-            .iter_mut()
-            .filter(|outcome| **outcome == Some(Outcome::Repaired))
-        {
-            *outcome = Some(Outcome::Failed);
+    match done {
+        Ok(outcome) => run.record(job, outcome),
+        Err(why) => {
+            run.bad_attr(job, &BadAttr(why));
+            run.record(job, Outcome::Failed);
         }
     }
-    outcomes
 }
 
 /// One file system: first its mount point, then its line, so that no line is without one.
-fn one(run: &mut Run<'_>, job: &Job, want: &Want, tab: &mut Tab, mounts: &Mounts) -> Outcome {
-    let entry = &want.entry;
-    let made = match mount_point(run, &entry.target, mounts) {
-        Ok(made) => made,
-        Err(error) => {
-            let pos = &job.rule.pos;
-            run.report.error(format_args!(
-                "{}:{}: cannot make the mount point {}: {error}",
-                pos.file, pos.line, entry.target
-            ));
-            return Outcome::Failed;
-        }
-    };
-    match line(run, want, tab) {
-        Ok(changed) if changed || made => Outcome::Repaired,
-        Ok(_) => Outcome::Kept,
-        Err(why) => {
-            let pos = &job.rule.pos;
-            run.report.error(format_args!("{}:{}: {why}", pos.file, pos.line));
-            Outcome::Failed
-        }
-    }
+fn one(run: &mut Run<'_>, want: &Want) -> Result<Outcome, String> {
+    let target = &want.entry.target;
+    let mounts = Mounts::read().map_err(|error| format!("cannot tell what is mounted: {error}"))?;
+    let mut tab = Tab::read(run).map_err(|error| format!("cannot look at {}: {error}", tab::path(run).display()))?;
+    let made =
+        mount_point(run, target, &mounts).map_err(|error| format!("cannot make the mount point {target}: {error}"))?;
+    let changed = line(run, want, &mut tab)?;
+    tab.save(run)
+        .map_err(|error| format!("cannot save {}: {error}", tab.shown()))?;
+    Ok(if changed || made {
+        Outcome::Repaired
+    } else {
+        Outcome::Kept
+    })
 }
 
 /// The line of a file system: added, or given the type and the options the policy states. Gives whether it changed; the

@@ -19,7 +19,7 @@ use super::table::Mounts;
 use super::tell;
 use crate::agent::action::{Action, Work, in_text_order, whole};
 use crate::agent::job::BytesPath;
-use crate::agent::report::Level;
+use crate::agent::report::{Level, RuleSwitches};
 use crate::agent::{Job, Outcome, Run};
 use crate::fsx::Dir;
 use crate::policy::Section;
@@ -47,7 +47,7 @@ fn work(run: &mut Run<'_>, action: &'static Action) {
         if !run.begin(action, &job) {
             continue;
         }
-        run.report.rule_inform = run.rule_inform(&job);
+        run.report.rule = run.rule_switches(&job);
         match one(run, &job) {
             Ok(outcome) => run.record(&job, outcome),
             Err(why) => {
@@ -56,7 +56,7 @@ fn work(run: &mut Run<'_>, action: &'static Action) {
                 run.record(&job, Outcome::Failed);
             }
         }
-        run.report.rule_inform = None;
+        run.report.rule = RuleSwitches::default();
         run.end(&job);
     }
     if run.pass > 1 {
@@ -67,12 +67,7 @@ fn work(run: &mut Run<'_>, action: &'static Action) {
             run.report.error(why);
             Outcome::Failed
         });
-        let tally = &mut run.report.tally;
-        match outcome {
-            Outcome::Kept => tally.kept += 1,
-            Outcome::Repaired => tally.repaired += 1,
-            Outcome::Failed => tally.failed += 1,
-        }
+        run.count(outcome);
     }
 }
 

@@ -69,16 +69,6 @@ fn ours(run: &Run<'_>, tab: &Tab) -> Vec<Entry> {
         .collect()
 }
 
-/// Counts a file system that no rule of its own stands for.
-fn tally(run: &mut Run<'_>, outcome: Outcome) {
-    let tally = &mut run.report.tally;
-    match outcome {
-        Outcome::Kept => tally.kept += 1,
-        Outcome::Repaired => tally.repaired += 1,
-        Outcome::Failed => tally.failed += 1,
-    }
-}
-
 fn mount_all(run: &mut Run<'_>, _: &'static Action) {
     let begun = Tab::read(run).and_then(|tab| Mounts::read().map(|mounts| (tab, mounts)));
     let (tab, mounts) = match begun {
@@ -87,17 +77,17 @@ fn mount_all(run: &mut Run<'_>, _: &'static Action) {
             let shown = tab::path(run);
             run.report
                 .error(format_args!("Cannot look at {}: {error}", shown.display()));
-            return tally(run, Outcome::Failed);
+            return run.count(Outcome::Failed);
         }
     };
     let mut missing = Vec::new();
     for entry in ours(run, &tab) {
         match find(&entry, &mounts) {
-            Found::Mounted => tally(run, Outcome::Kept),
+            Found::Mounted => run.count(Outcome::Kept),
             Found::Missing => missing.push(entry),
             Found::Other => {
                 taken(run, &entry, &mounts);
-                tally(run, Outcome::Failed);
+                run.count(Outcome::Failed);
             }
         }
     }
@@ -108,7 +98,7 @@ fn mount_all(run: &mut Run<'_>, _: &'static Action) {
         for entry in &missing {
             let text = format!("Need to mount {} on {}", entry.source, entry.target);
             run.report.say(Level::Silent, text);
-            tally(run, Outcome::Repaired);
+            run.count(Outcome::Repaired);
         }
         return;
     }
@@ -118,7 +108,7 @@ fn mount_all(run: &mut Run<'_>, _: &'static Action) {
             let mut dead = HashSet::new();
             for entry in &missing {
                 let outcome = mount_one(run, entry, &mut dead);
-                tally(run, outcome);
+                run.count(outcome);
             }
         }
     }
@@ -143,7 +133,7 @@ fn by_command(run: &mut Run<'_>, line: &BString, missing: &[Entry]) {
     let mounts = Mounts::read().unwrap_or_default();
     for entry in missing {
         let outcome = arrived(run, entry, &mounts);
-        tally(run, outcome);
+        run.count(outcome);
     }
 }
 
@@ -198,7 +188,7 @@ fn mount_info(run: &mut Run<'_>, _: &'static Action) {
         Ok(mounts) => mounts,
         Err(error) => {
             run.report.error(format_args!("Cannot tell what is mounted: {error}"));
-            return tally(run, Outcome::Failed);
+            return run.count(Outcome::Failed);
         }
     };
     for mount in mounts.0.iter().filter(|mount| mount.is_remote()) {
