@@ -3,8 +3,8 @@
 use bstr::{BString, ByteSlice};
 
 use super::{
-    Job, Run, alerts, checktimezone, copy, directories, disable, editfiles, files, links, mounts, netconfig, packages,
-    processes, required, resolve, shellcommands, tidy,
+    Job, Run, alerts, checktimezone, copy, directories, disable, editfiles, files, links, methods, mounts, netconfig,
+    packages, processes, required, resolve, shellcommands, tidy,
 };
 use crate::policy::{Rule, Section};
 
@@ -49,7 +49,7 @@ pub static ACTIONS: &[&Action] = &[
     &disable::RENAME,
     &processes::ACTION,
     &packages::ACTION,
-    &not_built("methods", Section::Methods),
+    &methods::ACTION,
     &required::REQUIRED,
     &required::DISKS,
     &resolve::ACTION,

@@ -5,7 +5,7 @@ use bstr::{BString, ByteSlice};
 use super::action::{self, Action, Work};
 use super::job::BytesPath;
 use super::report::Level;
-use super::{Job, Outcome, Run};
+use super::{Job, Outcome, Run, methods};
 use crate::policy::{Body, Section, World};
 use crate::state::{Classes, key_of};
 
@@ -33,6 +33,8 @@ fn run(run: &mut Run<'_>, job: &Job) {
     let result = match job.object.to_ascii_lowercase().as_slice() {
         b"printfile" => print_file(run, &arg(0), &arg(1)),
         b"setstate" => set_state(run, &arg(0), &arg(1), &arg(2)),
+        b"returnvariables" => methods::give_variables(run, &args),
+        b"returnclasses" => methods::give_classes(run, &args),
         b"unsetstate" => unset_state(run, &arg(0)),
         b"syslog" => {
             run.report.log(&arg(0).to_str_lossy(), &arg(1).to_str_lossy());

@@ -26,6 +26,7 @@
 //! | `copy`, `files`, `directories`, `links`, `editfiles`, `tidy`, `disable` | the actions on files |
 //! | `netconfig`, `checktimezone` | interfaces, the default route; the time zone |
 //! | `mounts` | what is mounted from where: fstab, mounting, unmounting |
+//! | `methods` | policies that are called like functions |
 //! | `shellcommands`, `processes`, `packages`, `required`, `resolve`, `alerts`, `module` | the other actions |
 
 pub mod action;
@@ -45,6 +46,7 @@ pub mod job;
 pub mod lastgood;
 mod links;
 mod memory;
+mod methods;
 pub mod mode;
 mod module;
 mod mounts;

@@ -45,6 +45,10 @@ pub struct RunOptions {
     pub enforce_links: bool,
     /// `-M`: no modules.
     pub no_modules: bool,
+    /// `-Z`: the digest of the call of a method that this run is.
+    pub method: Option<BString>,
+    /// How this program is started once more, for methods; empty where it cannot be.
+    pub program: Vec<BString>,
     /// `-u`: `CFALLCLASSES` in the environment of commands.
     pub use_env: bool,
     /// `-Y`: refuse policy files that others may write.
@@ -54,6 +58,11 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// Whether the policy is one that was named, not the one of this machine.
+    pub fn is_named(&self) -> bool {
+        self.file.is_some() || self.method.is_some()
+    }
+
     /// Whether locks count in this run (cfengine2.md 17).
     pub fn uses_locks(&self) -> bool {
         !(self.no_locks || self.dry_run || self.looks_only())

@@ -1,11 +1,13 @@
 //! A whole run (cfengine2.md 5): preconf, update phase, main phase, and how it ends.
 
 mod load;
+mod method;
 
 use std::time::{Duration, Instant};
 
 use bstr::{BString, ByteSlice};
 
+use super::methods::Called;
 use super::report::{Level, Levels, Report, Sink, Tally};
 use super::resources::Resources;
 use super::run::{Parts, Run, Stop};
@@ -85,6 +87,7 @@ pub fn run(setup: Setup<'_>) -> Ending {
         dry: false,
         version: None,
         counts: Counts::default(),
+        called: None,
     };
     let status = match whole.go(setup.env) {
         Ok(()) if whole.outdated => 3,
@@ -114,6 +117,8 @@ struct Whole<'a> {
     /// `cfinputs_version`
     version: Option<BString>,
     counts: Counts,
+    /// The call this run carries out; lent to the phase while it runs.
+    called: Option<Called>,
 }
 
 impl<'a> Whole<'a> {
@@ -131,7 +136,7 @@ impl<'a> Whole<'a> {
         } = self.counts;
         let (busy, dry, version) = (self.busy, self.dry, self.version.take());
         let Ok(parts) = self.parts() else { return };
-        let keeps = !(busy || parts.options.dry_run || parts.options.looks_only());
+        let keeps = !(busy || parts.options.method.is_some() || parts.options.dry_run || parts.options.looks_only());
         let run = RunSummary {
             began: parts.now.timestamp().as_second(),
             millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -149,6 +154,9 @@ impl<'a> Whole<'a> {
 
     fn go(&mut self, env: std::collections::HashMap<BString, BString>) -> Result<(), Over> {
         let options = self.parts()?.options;
+        if let Some(digest) = &options.method {
+            return self.method(digest, env);
+        }
         let mut context = self.context(env)?;
         let looks_only = options.looks_only();
         if !looks_only {
@@ -344,7 +352,9 @@ impl<'a> Whole<'a> {
         let before = parts.report.levels;
         let prefix = parts.report.prefix().to_string();
         let mut run = Run::new(parts, phase, program);
+        run.called = self.called.take();
         run.go(if phase == Phase::Update { 2 } else { 3 });
+        self.called = run.called.take();
         let (stop, broken) = (run.stop.clone(), run.broken);
         self.counts.add(run.counts);
         self.dry = run.dry;
@@ -400,7 +410,8 @@ impl<'a> Whole<'a> {
     /// Takes the lock against a second agent. One that has run longer than ExpireAfter is ended.
     fn only_one(&mut self, context: &Context) -> Result<(), Over> {
         let parts = self.parts.as_mut().ok_or(Over(5))?;
-        if self.single.is_some() || !parts.options.uses_locks() {
+        // A method runs while its caller holds the lock.
+        if self.single.is_some() || !parts.options.uses_locks() || parts.options.method.is_some() {
             return Ok(());
         }
         let Some(store) = parts.memory.store().cloned() else {

@@ -8,6 +8,7 @@ use bstr::{BString, ByteSlice};
 
 use super::action::{ALERTS, Action, Work, find};
 use super::event::Event;
+use super::methods::Called;
 use super::report::{Report, RuleSwitches};
 use super::resources::Resources;
 use super::visit::{Begun, Counts, Outcome};
@@ -62,6 +63,8 @@ pub struct Run<'a> {
     pub broken: bool,
     /// Promises that are over, each counted once.
     pub counts: Counts,
+    /// The call that this run carries out (`-Z`).
+    pub called: Option<Called>,
     rules: Vec<Rc<Rule>>,
     pub(super) sequence: Vec<SequenceEntry>,
     pub(super) done: HashSet<(usize, usize)>,
@@ -117,6 +120,7 @@ impl<'a> Run<'a> {
             stop: None,
             broken: false,
             counts: Counts::default(),
+            called: None,
             rules: program.rules.into_iter().map(Rc::new).collect(),
             sequence: program.sequence,
             done: HashSet::new(),
@@ -312,7 +316,7 @@ impl<'a> Run<'a> {
     }
 
     /// The numbers of an action's rules, in its own order.
-    fn ordered(&self, action: &Action) -> Vec<usize> {
+    pub(super) fn ordered(&self, action: &Action) -> Vec<usize> {
         let mut rules: Vec<usize> = (0..self.rules.len())
             .filter(|at| action.covers(self.rules[*at].section))
             .collect();
@@ -320,7 +324,8 @@ impl<'a> Run<'a> {
         rules
     }
 
-    fn expansions(&self, action: &Action, number: usize) -> Vec<Job> {
+    /// The promises of one rule as its variables are now; none when it does not hold.
+    pub(super) fn expansions(&self, action: &Action, number: usize) -> Vec<Job> {
         let rule = &self.rules[number];
         // A rule that does not hold is not expanded; its turn may come in a later pass.
         if !self.ctx.holds(&rule.class) {

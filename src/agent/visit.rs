@@ -10,7 +10,7 @@ use super::action::Action;
 use super::event::{Event, Heard, Objects, Other, Promiser, Told, seconds};
 use super::report::Tally;
 use super::run::Run;
-use super::{Job, Memory};
+use super::{Job, Memory, methods};
 use crate::policy::Phase;
 
 /// What came of a promise.
@@ -90,15 +90,15 @@ impl Run<'_> {
     /// Takes up a promise: false when its class does not hold, it was done already, or it was looked after less than
     /// IfElapsed minutes ago. It counts as done from now on. Every `true` wants an [`Run::end`].
     pub fn begin(&mut self, action: &Action, job: &Job) -> bool {
-        if !self.ctx.holds(&job.rule.class) || !self.done.insert(job.id) {
+        if !self.begin_now(action, job) {
             return false;
         }
-        self.report.forget_heard();
-        let mut begun = Begun::new(action.name);
-        self.report.doing(&Memory::shown(action.operator, job));
-        if self.options.uses_locks() && !self.dry {
+        if self.options.uses_locks() && !self.dry && !methods::is_return(&job.rule) {
             let minutes = self.if_elapsed(job);
-            let key = Memory::key(self.phase, action.operator, job);
+            let mut key = Memory::key(self.phase, action.operator, job);
+            if let Some(called) = &self.called {
+                key = format!("{}.{key}", called.lock());
+            }
             let now = self.now.timestamp().as_second();
             if let Some(elapsed) = self.memory.elapsed(&key, now)
                 && elapsed < minutes
@@ -106,14 +106,39 @@ impl Run<'_> {
                 let object = Memory::shown(action.operator, job);
                 let text = format!("Nothing promised for [{object}] ({elapsed}/{minutes} minutes elapsed)");
                 self.report.verbose(text);
-                begun.left = true;
-                self.tell(job, begun, Duration::ZERO);
+                self.left(job);
+                self.end(job);
                 return false;
             }
-            begun.key = Some(key);
+            if let Some(begun) = self.begun.get_mut(&job.id) {
+                begun.key = Some(key);
+            }
         }
-        self.begun.insert(job.id, begun);
         true
+    }
+
+    /// As [`Run::begin`], without a lock.
+    pub(super) fn begin_now(&mut self, action: &Action, job: &Job) -> bool {
+        if !self.ctx.holds(&job.rule.class) || !self.done.insert(job.id) {
+            return false;
+        }
+        self.report.forget_heard();
+        self.report.doing(&Memory::shown(action.operator, job));
+        self.begun.insert(job.id, Begun::new(action.name));
+        true
+    }
+
+    /// Whether a promise had its turn in this run.
+    pub(super) fn is_done(&self, job: &Job) -> bool {
+        self.done.contains(&job.id)
+    }
+
+    /// A promise that was begun goes on in the next run, however soon that is.
+    #[allow(dead_code)]
+    pub(super) fn keep_due(&mut self, job: &Job) {
+        if let Some(begun) = self.begun.get_mut(&job.id) {
+            begun.key = None;
+        }
     }
 
     /// A promise was looked after, whatever came of it.

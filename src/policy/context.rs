@@ -44,6 +44,9 @@ pub struct Context {
     env: Arc<HashMap<BString, BString>>,
     /// Names the environment was asked for in vain.
     not_in_env: HashSet<BString>,
+    /// What a method is called with, and how many parameters it has named so far.
+    pub(super) arguments: Vec<BString>,
+    pub(super) parameters: usize,
 }
 
 /// A word of a control variable.

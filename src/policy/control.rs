@@ -154,7 +154,12 @@ impl Evaluation<'_> {
                         self.program.context.push_list(own, &any, name, &pos);
                     }
                 }
-                _ => self.program.context.push_list(own, &any, word, &pos),
+                _ => {
+                    if own == "methodparameters" {
+                        self.program.context.bind_parameter(word.as_ref());
+                    }
+                    self.program.context.push_list(own, &any, word, &pos);
+                }
             }
         }
     }

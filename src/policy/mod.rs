@@ -9,12 +9,13 @@
 //! | `rule` | what the agent gets: rules with attributes and bodies |
 //! | `class` | class expressions |
 //! | `ere` | POSIX extended regular expressions |
-//! | `context`, `expand` | classes and variables; expansion and iteration |
+//! | `context`, `expand`, `arguments` | classes and variables; expansion and iteration; what a method is called with |
 //! | `functions`, `class_functions`, `values`, `ranges` | the table of functions; class functions; value functions |
 //! | `check` | what is wrong with a rule by its meaning |
 //! | `world` | the questions the language asks of the machine |
 //! | `program`, `evaluate`, `control` | loading a policy with its imports into a [`Program`] |
 
+mod arguments;
 mod ast;
 mod attr;
 mod call;
@@ -43,6 +44,7 @@ mod tests;
 mod values;
 mod world;
 
+pub use arguments::inert;
 pub use class::{ClassExpr, canonify};
 pub use context::{Context, Scope, class_list};
 pub use ere::{Ere, EreError};

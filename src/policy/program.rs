@@ -31,6 +31,8 @@ pub enum Phase {
     Update,
     /// `cfagent.conf` or `-f FILE`, context `main`.
     Main,
+    /// The file of a method, context `private-method`.
+    Method,
     /// `cfservd.conf`: admit, grant and deny are in place, actions are not.
     Server,
 }
@@ -94,6 +96,7 @@ pub fn load(
     context.set_scope(match phase {
         Phase::Update => Scope::Update,
         Phase::Main | Phase::Server => Scope::Main,
+        Phase::Method => Scope::PrivateMethod,
     });
     context.clear_list("actionsequence");
     let mut program = Program {

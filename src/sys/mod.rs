@@ -3,6 +3,7 @@
 
 pub mod at;
 mod hold;
+pub mod identity;
 #[allow(unsafe_code)]
 pub mod names;
 pub mod paths;

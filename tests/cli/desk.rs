@@ -65,6 +65,11 @@ impl Desk {
 
     /// Runs the agent without locks on a policy in which `T` is the desk's directory (`$(T)` in the text below).
     pub fn run(&self, args: &[&str], policy: &str) -> Said {
+        self.run_with_locks(&[&["-K"], args].concat(), policy)
+    }
+
+    /// As [`Desk::run`], with locks.
+    pub fn run_with_locks(&self, args: &[&str], policy: &str) -> Said {
         self.told(self.command(args, policy).output().unwrap())
     }
 
@@ -77,7 +82,7 @@ impl Desk {
             eprintln!("skipped: unshare {flags} is not allowed here");
             return None;
         }
-        let agent = self.command(args, policy);
+        let agent = self.command(&[&["-K"], args].concat(), policy);
         let mut shell = std::process::Command::new("unshare");
         shell.args([flags, "sh", "-ec", script, "sh"]);
         shell.arg(agent.get_program()).args(agent.get_args());
@@ -117,7 +122,7 @@ impl Desk {
             .env("HOME", self.top.path())
             .env("DSAU_ROOT", self.top.path())
             .env("CFINPUTS", self.top.path().join("inputs"))
-            .args(["-K", "-q"])
+            .arg("-q")
             .args(args)
             .arg("-f")
             .arg(&file);

@@ -27,6 +27,7 @@ mod dsau;
 mod editfiles;
 mod examples;
 mod hostile;
+mod methods;
 mod mounts;
 mod parse_only;
 mod shellcommands;

@@ -34,7 +34,7 @@ impl Whole<'_> {
             Err(errors) => errors,
         };
         say_errors(&mut parts.report, &errors);
-        let kept = parts.memory.store().filter(|_| parts.options.file.is_none());
+        let kept = parts.memory.store().filter(|_| !parts.options.is_named());
         let kept = kept.and_then(|store| Generation::load(store, kept_as(phase)).ok());
         let Some(kept) = kept.filter(|kept| !kept.is_empty()) else {
             return Err(Over(1));
@@ -101,7 +101,7 @@ impl Whole<'_> {
             check_files(program)
         });
         // A policy named by hand stands for itself: there is no earlier one, and it becomes none.
-        let keeps = parts.options.file.is_none() && !parts.options.dry_run;
+        let keeps = !parts.options.is_named() && !parts.options.dry_run;
         if let (Ok(program), Some(store), true) = (&loaded, parts.memory.store(), keeps)
             && !program.files.is_empty()
             && let Err(error) = read.keep(store, kept_as(phase))

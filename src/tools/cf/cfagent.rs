@@ -214,7 +214,12 @@ fn command() -> clap::Command {
             "VARIABLES",
             "Print these variables as name=value and leave",
         ))
-        .arg(value("method", 'Z', "DIGEST", "Refused; methods are not built yet"))
+        .arg(value(
+            "method",
+            'Z',
+            "DIGEST",
+            "Carry out this call of a method; cfagent starts itself so",
+        ))
         .arg(
             Arg::new("debug")
                 .short('d')
@@ -259,9 +264,6 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     if matches.get_flag("traverse-links") {
         let fail = Fail::new(Exit::Code(1), "-l is refused: it made every sweep follow links");
         return Err(fail.hint("write links=traverse into the rules that need it"));
-    }
-    if matches.contains_id("method") {
-        return Err(Fail::new(Exit::Code(1), "-Z is refused: methods are not built yet"));
     }
     let debug = matches.get_one::<u8>("debug").is_some_and(|level| *level > 0);
     let levels = Levels {
@@ -359,6 +361,8 @@ fn options(matches: &ArgMatches) -> RunOptions {
         no_modules: flag("no-modules"),
         use_env: flag("use-env"),
         secure_input: flag("secure-input"),
+        method: values("method").pop(),
+        program: program(),
         off: OFF
             .iter()
             .filter(|(name, _)| flag(name))
@@ -380,6 +384,17 @@ static FACILITIES: &[(&str, Facility)] = &[
     ("LOG_LOCAL6", Facility::LOG_LOCAL6),
     ("LOG_LOCAL7", Facility::LOG_LOCAL7),
 ];
+/// How this very program is started once more, whatever its file is called by now.
+fn program() -> Vec<BString> {
+    let mut argv = vec![BString::from("/proc/self/exe")];
+    let name = std::env::current_exe().ok();
+    let name = name.as_deref().and_then(|path| path.file_name());
+    // The multi-call file takes the tool as its first argument.
+    if name.is_some_and(|name| name.as_bytes().starts_with(b"dsau")) {
+        argv.push(TOOL.name.into());
+    }
+    argv
+}
 
 /// Standard output and standard error. Each line is written by itself: whoever reads sees it when it happens, and a
 /// reader that went away is no reason to stop half way.

@@ -1,0 +1,106 @@
+//! What calls gave, kept from run to run: while a call is not due again, what it gave last still counts.
+
+use std::collections::BTreeMap;
+
+use bstr::{BString, ByteVec};
+use serde::{Deserialize, Serialize};
+
+use super::asked::Asked;
+use crate::agent::Run;
+use crate::state::key_of;
+
+/// Results that nobody asked for in this time are forgotten: 90 days.
+const FORGET: i64 = 90 * 24 * 3600;
+
+/// Variables and classes of one call, without the method's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Names and values.
+    pub vars: Vec<(BString, BString)>,
+    /// Classes.
+    pub classes: Vec<BString>,
+}
+
+/// File `methods`. Bytes are kept as [`key_of`] writes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Methods {
+    /// Key of the call → what it gave last.
+    pub given: BTreeMap<String, Kept>,
+}
+
+/// What a call gave, as it is written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    at: i64,
+    vars: Vec<(String, String)>,
+    classes: Vec<String>,
+}
+
+impl Methods {
+    /// The file's name in the store.
+    pub const FILE: &'static str = "methods";
+}
+
+impl Kept {
+    fn new(given: &Given, at: i64) -> Kept {
+        let vars = given.vars.iter();
+        Kept {
+            at,
+            vars: vars.map(|(name, value)| (key_of(name), key_of(value))).collect(),
+            classes: given.classes.iter().map(|class| key_of(class)).collect(),
+        }
+    }
+
+    /// As far as the rule still asks for it.
+    fn given(&self, asked: &Asked) -> Given {
+        let bytes = |text: &String| BString::from(Vec::unescape_bytes(text));
+        let vars = self.vars.iter().map(|(name, value)| (bytes(name), bytes(value)));
+        Given {
+            vars: vars.filter(|(name, _)| asked.vars.contains(name)).collect(),
+            classes: self
+                .classes
+                .iter()
+                .map(bytes)
+                .filter(|class| asked.classes.contains(class))
+                .collect(),
+        }
+    }
+}
+
+/// Writes down what a call gave.
+pub fn remember(run: &mut Run<'_>, asked: &Asked, given: &Given) {
+    let now = run.now.timestamp().as_second();
+    change(run, |methods| {
+        methods.given.insert(asked.key.clone(), Kept::new(given, now));
+        methods.given.retain(|_, kept| kept.at > now - FORGET);
+    });
+}
+
+/// A call that is not due: what it gave last.
+pub fn recall(run: &mut Run<'_>, asked: &Asked) {
+    let Some(store) = run.memory.store().cloned() else {
+        return;
+    };
+    if let Ok((methods, _)) = store.read::<Methods>(Methods::FILE)
+        && let Some(kept) = methods.given.get(&asked.key)
+    {
+        super::bind(run, asked, &kept.given(asked));
+    }
+}
+
+/// Changes what is written down.
+pub fn change(run: &mut Run<'_>, change: impl FnOnce(&mut Methods)) {
+    if run.dry {
+        return;
+    }
+    let Some(store) = run.memory.store().cloned() else {
+        return;
+    };
+    match store.update(Methods::FILE, change) {
+        Ok(None) => {}
+        Ok(Some(damage)) => run.report.error(damage),
+        Err(error) => run
+            .report
+            .error(format_args!("Cannot write down what methods gave: {error}")),
+    }
+}
