@@ -48,9 +48,13 @@ pub static ALL: &[&Tool] = &[
     &cf::cfrun::TOOL,
     &cf::cfservd::TOOL,
     &cf::cfshow::TOOL,
+    &fan::ckill::TOOL,
+    &fan::cps::TOOL,
     &csync::crender::TOOL,
     &fan::csshsetup::TOOL,
     &csync::csync_wizard::TOOL,
+    &fan::cuptime::TOOL,
+    &fan::cwall::TOOL,
     &dsau::TOOL,
 ];
 

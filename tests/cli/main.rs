@@ -32,5 +32,6 @@ mod mounts;
 mod parse_only;
 mod shellcommands;
 mod standin;
+mod survey;
 mod templates;
 mod tidying;

@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, value_parser};
 
 use super::show::{Shape, Show};
 use super::targets::{self, Targets};
-use crate::diag::{Exit, Fail, Out, stderr_line};
+use crate::diag::{Exit, Fail, stderr_line};
 use crate::fan::copy::Parcel;
 use crate::fan::{self, Job, Stop};
 use crate::tools::{Place, Tool};
@@ -53,11 +53,7 @@ fn command() -> clap::Command {
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let matches = crate::tools::parse(&TOOL, args)?;
     let targets = Targets::find(&matches)?;
-    if matches.get_flag("dry-run") {
-        let mut out = Out::stdout();
-        for label in targets.labels() {
-            let _ = out.line(label);
-        }
+    if targets.only_shown(&matches) {
         return Ok(Exit::Done);
     }
     let paths: Vec<&OsString> = matches.get_many::<OsString>("paths").unwrap_or_default().collect();

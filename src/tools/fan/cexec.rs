@@ -98,11 +98,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         Some((hosts, run)) => Targets::again(&matches, hosts.clone(), run)?,
         None => Targets::find(&matches)?,
     };
-    if matches.get_flag("dry-run") {
-        let mut out = Out::stdout();
-        for label in targets.labels() {
-            let _ = out.line(label);
-        }
+    if targets.only_shown(&matches) {
         return Ok(Exit::Done);
     }
     let words: Vec<OsString> = match &again {

@@ -4,8 +4,14 @@ pub mod ccollate;
 pub mod ccp;
 pub mod cexec;
 pub mod chosts;
+pub mod ckill;
+pub mod cps;
 pub mod csshsetup;
+pub mod cuptime;
+pub mod cwall;
+mod processes;
 mod show;
+mod survey;
 mod targets;
 
 use crate::diag::Exit;

@@ -134,6 +134,18 @@ impl Targets {
         })
     }
 
+    /// With `--dry-run`: prints the hosts, and is true.
+    pub fn only_shown(&self, matches: &ArgMatches) -> bool {
+        let dry = matches.get_flag("dry-run");
+        if dry {
+            let mut out = crate::diag::Out::stdout();
+            for label in self.labels() {
+                let _ = out.line(label);
+            }
+        }
+        dry
+    }
+
     /// What to start for a host to run a command there.
     pub fn launch(&self, host: &Host, command: &[OsString]) -> Launch {
         match self.local {

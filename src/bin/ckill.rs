@@ -1,0 +1,4 @@
+//! `ckill` (see its man page).
+fn main() -> std::process::ExitCode {
+    dsau::tools::run(&dsau::tools::fan::ckill::TOOL)
+}

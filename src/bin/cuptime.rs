@@ -1,0 +1,4 @@
+//! `cuptime` (see its man page).
+fn main() -> std::process::ExitCode {
+    dsau::tools::run(&dsau::tools::fan::cuptime::TOOL)
+}
