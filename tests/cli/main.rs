@@ -32,6 +32,7 @@ mod mounts;
 mod parse_only;
 mod shellcommands;
 mod standin;
+mod surroundings;
 mod survey;
 mod templates;
 mod tidying;
