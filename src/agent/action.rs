@@ -32,8 +32,6 @@ pub enum Work {
     Each(fn(&mut Run<'_>, &Job)),
     /// It walks its rules itself, by [`Run::jobs`], [`Run::holds`], [`Run::begin`] and [`Run::end`].
     All(fn(&mut Run<'_>, &'static Action)),
-    /// It can be written in a policy but is not built yet: a rule that holds fails the run, and says so.
-    NotBuilt,
 }
 
 /// Every action, by its word in the action sequence.
@@ -76,18 +74,6 @@ impl Action {
     pub fn covers(&self, section: Section) -> bool {
         let more = MORE.iter().find(|(name, _)| *name == self.name);
         self.section == section || more.is_some_and(|(_, sections)| sections.contains(&section))
-    }
-}
-
-const fn not_built(name: &'static str, section: Section) -> Action {
-    Action {
-        name,
-        section,
-        operator: name,
-        expand: whole,
-        order: in_text_order,
-        once: false,
-        work: Work::NotBuilt,
     }
 }
 

@@ -304,14 +304,6 @@ impl<'a> Run<'a> {
                     }
                 }
             }
-            Work::NotBuilt => {
-                for job in self.jobs(action) {
-                    if self.done.insert(job.id) {
-                        self.broken = true;
-                        self.not_built(action, &job);
-                    }
-                }
-            }
         }
     }
 

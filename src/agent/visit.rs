@@ -190,19 +190,6 @@ impl Run<'_> {
         self.report.event(|| Event::Promise(Box::new(told)));
     }
 
-    /// A promise of an action that can be written but is not built yet fails.
-    pub(super) fn not_built(&mut self, action: &Action, job: &Job) {
-        self.report.forget_heard();
-        let pos = &job.rule.pos;
-        self.report.error(format_args!(
-            "{}:{}: {} is not built yet: nothing was done for {}",
-            pos.file, pos.line, action.name, job.object
-        ));
-        let mut begun = Begun::new(action.name);
-        begun.objects.add(Outcome::Failed);
-        self.tell(job, begun, Duration::ZERO);
-    }
-
     /// A promise that was not even taken up, and why.
     pub(super) fn pass_over(&mut self, action: &Action, job: &Job, why: impl Display) {
         if !self.done.insert(job.id) {
