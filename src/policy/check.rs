@@ -34,6 +34,13 @@ pub(super) fn rule(rule: &Rule, context: &Context, report: &mut dyn FnMut(Pos, S
                 Some("dest=/absolute/name"),
             );
         }
+        Section::Copy => {
+            let attr = rule.attrs.get("linktype");
+            if let Some(attr) = attr.filter(|attr| attr.value.eq_ignore_ascii_case(b"hard")) {
+                let text = "hard links inappropriate for copy".into();
+                report(attr.pos.clone(), text, Some("linktype=copy takes what a link leads to"));
+            }
+        }
         Section::ShellCommands => {
             let relative = known(context, rule.promiser.as_ref()).is_some_and(|text| !text.starts_with(b"/"));
             let allowed = rule.attrs.get("noabspath").is_some_and(|attr| is_true(&attr.value));

@@ -227,13 +227,23 @@ fn reach_target(run: &mut Run<'_>, copy: &mut Copy<'_>, top: &Item, tree: bool) 
     let wish = copy.manner.wish_for(&top.entry);
     let dir = match place.dir.through(place.name()) {
         Ok(dir) => dir,
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory && !copy.manner.forcedirs => {
             mismatch(run, copy, top, &to);
             return Ok(false);
         }
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(error.into());
+        }
         Err(_) if copy.dry => return Ok(true),
-        Err(_) => {
+        Err(error) => {
+            if error.kind() == io::ErrorKind::NotADirectory {
+                let spot = Spot {
+                    dir: place.dir.again()?,
+                    name: place.name.clone(),
+                    path: to.clone(),
+                };
+                write::set_aside(run, copy, &spot, false)?;
+            }
             place.dir.mkdir(place.name(), wish.mode_for(top.entry.mode, true))?;
             let dir = place.dir.dir(place.name())?;
             run.check_held(&dir.as_object()?, &to, &wish, PermManner::Fix("Object"))?;
@@ -402,7 +412,7 @@ fn directory(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item) -> io::Result<bool
             }
             Ok(true)
         }
-        Some(_) if copy.manner.typecheck => {
+        Some(_) if copy.manner.typecheck && !copy.manner.forcedirs => {
             mismatch(run, copy, item, &spot.path);
             Ok(false)
         }

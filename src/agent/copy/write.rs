@@ -63,7 +63,9 @@ pub(super) fn decide(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], number:
         ));
         return Ok(None);
     }
-    if any_matches(&copy.manner.single, name.as_bstr()) && !run.written.insert(shown.clone()) {
+    let single = &copy.manner.single;
+    let once = any_matches(single, name.as_bstr()) || any_matches(single, shown.as_os_str().as_encoded_bytes().into());
+    if once && !run.written.insert(shown.clone()) {
         run.report.verbose(format_args!(
             "{} was written before in this run (SingleCopy)",
             shown.display()
@@ -77,6 +79,8 @@ pub(super) fn decide(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], number:
     };
     match spot.dir.look(spot.name.as_bstr())? {
         None => {
+            run.report
+                .verbose(format_args!("{} wasn't at destination (copying)", shown.display()));
             auto_define(run, &shown);
             if copy.dry {
                 say_need(run, &need());
