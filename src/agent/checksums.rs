@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use bstr::BStr;
+use bstr::{BStr, BString, ByteVec};
 
 use super::Run;
-use super::job::BadAttr;
+use super::job::{BadAttr, BytesPath};
 use super::report::Level;
 use crate::fsx::{Dir, digest_of};
 use crate::state::{Classes, Digests, key_of};
@@ -79,6 +79,41 @@ pub fn check(run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, algorithms:
         })?;
     }
     Ok(())
+}
+
+/// `ChecksumPurge`: forgets files that are gone, and says so.
+pub fn purge(run: &mut Run<'_>) {
+    if !run.is_on("ChecksumPurge") || run.dry {
+        return;
+    }
+    let Some(store) = run.memory.store().cloned() else {
+        return;
+    };
+    let path_of = |key: &str| BString::from(Vec::unescape_bytes(key));
+    let gone = |key: &str| {
+        let found = std::fs::symlink_metadata(path_of(key).as_path());
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let any = store
+        .read::<Digests>(Digests::FILE)
+        .is_ok_and(|(known, _)| known.files.keys().any(|key| gone(key)));
+    if !any {
+        return;
+    }
+    let mut forgotten = Vec::new();
+    let written = store.update(Digests::FILE, |known: &mut Digests| {
+        forgotten.extend(known.files.keys().filter(|key| gone(key)).cloned());
+        known.files.retain(|key, _| !forgotten.contains(key));
+    });
+    match written {
+        Ok(_) => {
+            for key in forgotten {
+                let text = format!("File {} is gone, its checksum is forgotten", path_of(&key));
+                run.report.say(Level::Silent, text);
+            }
+        }
+        Err(error) => run.report.error(format_args!("Cannot forget checksums: {error}")),
+    }
 }
 
 /// Sets `checksum_alerts` for an hour (2.2.8).

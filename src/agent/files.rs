@@ -11,6 +11,7 @@ use super::job::{BadAttr, BytesPath};
 use super::mode::ModeChange;
 use super::mounts::servers::LINK_CHILDREN;
 use super::perms::{Manner, Wish};
+use super::report::Level;
 use super::{Job, Outcome, Run, checksums, filters, objects};
 use crate::fsx::{Dir, Fresh, Meta, Place, Wanted, any_matches};
 use crate::policy::Section;
@@ -40,6 +41,8 @@ struct Act {
     /// Stamp what is there.
     touch: bool,
     compress: bool,
+    /// Says that an object is there, and nothing else.
+    alert: bool,
 }
 
 fn act(word: &BStr) -> Result<Act, BadAttr> {
@@ -50,9 +53,15 @@ fn act(word: &BStr) -> Result<Act, BadAttr> {
         create: false,
         touch: false,
         compress: false,
+        alert: false,
     };
     Ok(match word.to_ascii_lowercase().as_slice() {
-        b"" | b"warnall" | b"alert" => Act { fix: false, ..both },
+        b"" | b"warnall" => Act { fix: false, ..both },
+        b"alert" => Act {
+            fix: false,
+            alert: true,
+            ..both
+        },
         b"warnplain" => Act {
             fix: false,
             dirs: false,
@@ -280,8 +289,12 @@ fn object(
         return link(run, dir, name, path, sweep, depth);
     }
     let passes = sweep.filters.pass(run, dir, name, path, meta);
+    if sweep.act.alert && passes && selected(sweep, path) {
+        run.report
+            .say(Level::Silent, format_args!("Alert: {} is there", path.display()));
+    }
     if meta.is_dir() {
-        if sweep.act.dirs && passes {
+        if sweep.act.dirs && !sweep.act.alert && passes {
             // Every message about a tree names the directory before what is in it.
             let manner = if sweep.act.fix {
                 Manner::Fix(if sweep.act.plain { "Object" } else { "Directory" })
@@ -300,7 +313,7 @@ fn object(
         }
         return Ok(());
     }
-    if !sweep.act.plain || !passes || !selected(sweep, path) {
+    if sweep.act.alert || !sweep.act.plain || !passes || !selected(sweep, path) {
         return Ok(());
     }
     if sweep.act.compress {

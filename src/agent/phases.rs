@@ -354,6 +354,9 @@ impl<'a> Whole<'a> {
         let mut run = Run::new(parts, phase, program);
         run.called = self.called.take();
         run.go(if phase == Phase::Update { 2 } else { 3 });
+        if run.stop.is_none() {
+            super::checksums::purge(&mut run);
+        }
         self.called = run.called.take();
         let (stop, broken) = (run.stop.clone(), run.broken);
         self.counts.add(run.counts);

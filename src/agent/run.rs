@@ -344,11 +344,12 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    /// `inform=` and `syslog=` of a promise.
+    /// `inform=` and `syslog=` of a promise; `action=silent` means that nothing done is told either.
     pub fn rule_switches(&self, job: &Job) -> RuleSwitches {
         let switch = |name: &str| self.value(job, name).and_then(|value| super::job::boolean(&value));
+        let word = || self.value(job, "action").unwrap_or_default();
         RuleSwitches {
-            inform: switch("inform"),
+            inform: switch("inform").or_else(|| word().eq_ignore_ascii_case(b"silent").then_some(false)),
             syslog: switch("syslog").map(|on| on && self.may_log()),
         }
     }

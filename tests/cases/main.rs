@@ -23,7 +23,10 @@ use std::path::Path;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
-    let args = Arguments::from_args();
+    let mut args = Arguments::from_args();
+    // A case waits more than it computes.
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    args.test_threads.get_or_insert(cores * 2);
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let mut files: Vec<_> = std::fs::read_dir(dir)
         .unwrap()
