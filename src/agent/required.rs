@@ -148,6 +148,9 @@ fn sensible(run: &mut Run<'_>, path: &Path) -> io::Result<bool> {
                 return Ok(true);
             }
         }
+        if least == 0 && small == 0 {
+            return Ok(true);
+        }
         if count < least {
             run.report
                 .error(format_args!("Filesystem {shown} has only {count} files/directories."));

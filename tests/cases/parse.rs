@@ -41,7 +41,7 @@
 //!
 //! In output a line `...` stands for any lines and `[..]` for anything in a line. The directory is `T`, its name with
 //! underscores `_T`, the folder of the policy `I`, the prefix `R`, a time stamp in a name `STAMP`. `policy:` and `input:` after a run
-//! replace the file. @I@, @R@, @U@ (underscores), @W@ (work directory) and @HOST@ stand in all blocks that are given.
+//! replace the file. @I@, @R@, @U@ (underscores), @W@ (work directory), @HOST@ and @CFAGENT@ (its path) stand in all blocks that are given.
 
 /// One case.
 #[derive(Debug, Default)]
@@ -190,7 +190,9 @@ fn op(line: &str, number: usize, more: &[&str]) -> Result<Op, String> {
         }
     }
     let linked = op.word == "link" || op.word == "hard";
-    if linked != op.target.is_some() {
+    // What a link leads to need not be said of one that is looked at.
+    let unsaid = op.word == "link" && more == STATES;
+    if linked != op.target.is_some() && !unsaid {
         return Err(format!("{} and -> go together with link and hard only", op.word));
     }
     if op.word == "wait" {

@@ -49,6 +49,7 @@ impl Places {
             .replace("@W@", &self.work())
             .replace("@R@", &self.root)
             .replace("@HOST@", &self.host)
+            .replace("@CFAGENT@", assert_cmd::cargo::cargo_bin("cfagent").to_str().unwrap())
     }
 
     /// The reverse, for texts of the program.
