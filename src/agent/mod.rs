@@ -77,7 +77,7 @@ pub use event::Event;
 pub use job::{BadAttr, BytesPath, Job};
 pub use memory::Memory;
 pub use options::RunOptions;
-pub use phases::{Ending, Setup, run};
+pub use phases::{Ending, Setup, look, run};
 pub use report::{Level, Levels, Report, Sink, Tally};
 pub use run::{Run, Stop};
 pub use servers::Servers;

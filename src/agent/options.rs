@@ -19,6 +19,8 @@ pub struct RunOptions {
     pub update_only: bool,
     /// `-p`: read and check the policy only.
     pub parse_only: bool,
+    /// Keep what the policy says besides its rules: it is judged or explained, not run.
+    pub keep_text: bool,
     /// `-D`
     pub define: Vec<BString>,
     /// `-N`

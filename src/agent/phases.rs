@@ -65,6 +65,16 @@ struct Over(u8);
 
 /// Runs the agent.
 pub fn run(setup: Setup<'_>) -> Ending {
+    whole(setup).0
+}
+
+/// Reads what a run would read and gives the programs it would run, `update.conf` first. With
+/// [`RunOptions::parse_only`] and [`RunOptions::keep_text`]; nothing is carried out.
+pub fn look(setup: Setup<'_>) -> (Ending, Vec<Program>) {
+    whole(setup)
+}
+
+fn whole(setup: Setup<'_>) -> (Ending, Vec<Program>) {
     let began = Instant::now();
     let report = Report::new(setup.sink, format!("cfengine:{}", setup.host.short), setup.levels);
     let mut whole = Whole {
@@ -88,17 +98,18 @@ pub fn run(setup: Setup<'_>) -> Ending {
         version: None,
         counts: Counts::default(),
         called: None,
+        looked_at: Vec::new(),
     };
     let status = match whole.go(setup.env) {
         Ok(()) if whole.outdated => 3,
         Ok(()) => whole.status,
         Err(Over(status)) => status,
     };
-    whole.conclude(status, began);
-    Ending {
-        status,
-        counts: whole.counts,
+    if !setup.options.keep_text {
+        whole.conclude(status, began);
     }
+    let counts = whole.counts;
+    (Ending { status, counts }, whole.looked_at)
 }
 
 struct Whole<'a> {
@@ -119,6 +130,8 @@ struct Whole<'a> {
     counts: Counts,
     /// The call this run carries out; lent to the phase while it runs.
     called: Option<Called>,
+    /// Programs that are judged, not run.
+    looked_at: Vec<Program>,
 }
 
 impl<'a> Whole<'a> {
@@ -245,7 +258,9 @@ impl<'a> Whole<'a> {
             return Ok(before);
         }
         let mut after = if looks_only {
-            loaded.program.context
+            let context = loaded.program.context.clone();
+            self.keep(loaded.program)?;
+            context
         } else {
             let after = self.phase(loaded.program, Phase::Update)?;
             self.arrived(&loaded.read, &loaded.errors, before.clone())?;
@@ -258,6 +273,14 @@ impl<'a> Whole<'a> {
         }
         after.clear_list("actionsequence");
         Ok(after)
+    }
+
+    /// A program that is asked for goes to whoever asked.
+    fn keep(&mut self, program: Program) -> Result<(), Over> {
+        if self.parts()?.options.keep_text && !program.files.is_empty() {
+            self.looked_at.push(program);
+        }
+        Ok(())
     }
 
     fn main(&mut self, mut context: Context, looks_only: bool) -> Result<(), Over> {
@@ -310,7 +333,7 @@ impl<'a> Whole<'a> {
                 parts.report.fault(&error, Event::Error);
                 return Err(Over(1));
             }
-            return Ok(());
+            return self.keep(program);
         }
         check_access(&mut parts.report, &program.context)?;
         let nothing = !program.context.has("any");

@@ -2,19 +2,14 @@
 
 use bstr::BString;
 
+use super::source::Source;
 use super::{Attr, ClassExpr, PolicyError, Pos, Rule, Section};
 
 /// One statement.
 #[derive(Debug)]
 pub(super) enum Stmt {
     /// `control:` or `groups:` `name = ( … )`.
-    Assign {
-        groups: bool,
-        class: ClassExpr,
-        name: BString,
-        values: Vec<Value>,
-        pos: Pos,
-    },
+    Assign(Assignment),
     /// One name under `import:`.
     Import { class: ClassExpr, name: BString, pos: Pos },
     /// A rule, with errors that only count where its class can become true (2.2.10 never looks into the others).
@@ -29,6 +24,38 @@ pub(super) enum Stmt {
     Section(Section, Pos),
 }
 
+/// `name = ( … )`.
+#[derive(Clone, Debug)]
+pub(super) struct Assignment {
+    /// It stands in `groups:`, not in `control:`.
+    pub groups: bool,
+    pub class: ClassExpr,
+    pub name: BString,
+    pub values: Vec<Value>,
+    pub pos: Pos,
+}
+
+/// A class predicate as it stands in a file.
+#[derive(Clone, Debug)]
+pub(super) struct Predicate {
+    pub class: ClassExpr,
+    /// The section it stands in.
+    pub section: Option<Section>,
+    pub pos: Pos,
+}
+
+/// What the files of a program say besides its rules. Kept for those who judge a policy ([`super::lint()`],
+/// [`super::explain()`]), not for those who run it.
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    pub sources: Vec<Source>,
+    /// In the order in which they are evaluated.
+    pub assignments: Vec<Assignment>,
+    pub predicates: Vec<Predicate>,
+    /// The predicates of imports.
+    pub imports: Vec<(ClassExpr, Pos)>,
+}
+
 /// A piece of `admit:`/`deny:`.
 #[derive(Debug)]
 pub(super) enum Access {
@@ -37,7 +64,7 @@ pub(super) enum Access {
 }
 
 /// A value of an assignment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Value {
     Word(BString, Pos),
     Text(BString, Pos),

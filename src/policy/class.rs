@@ -82,6 +82,13 @@ impl ClassExpr {
         self.0.text == "any"
     }
 
+    /// The names in it, in text order, each once.
+    pub fn names(&self) -> Vec<&BStr> {
+        let mut names = Vec::new();
+        collect(&self.0.node, &mut names);
+        names
+    }
+
     /// Evaluates it; `known` says whether a single class is true.
     pub fn eval(&self, known: &dyn Fn(&BStr) -> bool) -> bool {
         eval(&self.0.node, known)
@@ -101,6 +108,16 @@ fn eval(node: &Node, known: &dyn Fn(&BStr) -> bool) -> bool {
         Node::Not(inner) => !matches!(**inner, Node::Empty) && !eval(inner, known),
         Node::And(terms) => terms.iter().all(|term| eval(term, known)),
         Node::Or(terms) => terms.iter().any(|term| eval(term, known)),
+    }
+}
+
+fn collect<'a>(node: &'a Node, names: &mut Vec<&'a BStr>) {
+    match node {
+        Node::Empty => {}
+        Node::Name(name) if names.contains(&name.as_bstr()) => {}
+        Node::Name(name) => names.push(name.as_bstr()),
+        Node::Not(inner) => collect(inner, names),
+        Node::And(terms) | Node::Or(terms) => terms.iter().for_each(|term| collect(term, names)),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use bstr::BString;
 
-use super::ast::{Access, Stmt};
+use super::ast::{Access, Assignment, Stmt};
 use super::check;
 use super::functions::Env;
 use super::program::Import;
@@ -51,19 +51,27 @@ impl<'a> Evaluation<'a> {
                 Stmt::Section(section, pos) => self.section(section, pos),
                 _ if self.foreign => {}
                 Stmt::Import { class, name, pos } => self.import(class, name, pos),
-                Stmt::Assign {
-                    groups,
-                    class,
-                    name,
-                    values,
-                    pos,
-                } => match groups {
-                    true => self.group(&class, &name, &values, pos),
-                    false => self.control(&class, &name, values, pos),
-                },
+                Stmt::Assign(assignment) => self.assignment(assignment),
                 Stmt::Rule(rule, late) => self.rule(rule, late),
                 Stmt::Access { section, class, parts } => self.access(section, &class, parts),
             }
+        }
+    }
+
+    fn assignment(&mut self, assignment: Assignment) {
+        if let Some(text) = &mut self.program.text {
+            text.assignments.push(assignment.clone());
+        }
+        let Assignment {
+            groups,
+            class,
+            name,
+            values,
+            pos,
+        } = assignment;
+        match groups {
+            true => self.group(&class, &name, &values, pos),
+            false => self.control(&class, &name, values, pos),
         }
     }
 
@@ -99,6 +107,9 @@ impl<'a> Evaluation<'a> {
 
     fn import(&mut self, class: ClassExpr, name: BString, pos: Pos) {
         let name = self.program.context.expand(name.as_ref());
+        if let Some(text) = &mut self.program.text {
+            text.imports.push((class.clone(), pos.clone()));
+        }
         let from = self.source.error_at(pos, "");
         self.imports.push(Import { class, name, from });
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use bstr::{BString, ByteSlice};
 
-use super::ast::Stmt;
+use super::ast::{self, Stmt};
 use super::attr::{self, Found};
 use super::lexer::{Cursor, Predicate, Quoted};
 use super::source::{NO_SECTION, Source, did_you_mean};
@@ -20,6 +20,7 @@ const MOST_ERRORS: usize = 200;
 /// What parsing a file gives.
 pub(super) struct Parsed {
     pub stmts: Vec<Stmt>,
+    pub predicates: Vec<ast::Predicate>,
     pub errors: Vec<PolicyError>,
 }
 
@@ -38,6 +39,7 @@ pub(super) fn parse(source: &Source, cache: &mut ClassCache) -> Parsed {
         cache,
         out: Parsed {
             stmts: Vec::new(),
+            predicates: Vec::new(),
             errors: Vec::new(),
         },
     };
@@ -188,9 +190,13 @@ impl<'a> Parser<'a> {
                             let hint = text
                                 .find_byteset(b",;")
                                 .map(|_| "'.' means and, '|' means or".to_string());
-                            self.error(start, message, hint);
+                            self.error(start.clone(), message, hint);
                         }
                     },
+                }
+                if self.class_valid {
+                    let (class, section) = (self.class.clone(), self.section);
+                    self.out.predicates.push(ast::Predicate { class, section, pos: start });
                 }
             }
             Predicate::Illegal(at) => {

@@ -3,7 +3,7 @@
 
 use bstr::{BString, ByteSlice};
 
-use super::ast::{Stmt, Value};
+use super::ast::{Assignment, Stmt, Value};
 use super::lexer::{is_blank, is_quote};
 use super::parse::Parser;
 use super::{Body, EditCommand, Pos, Section, call, edit};
@@ -27,13 +27,13 @@ impl<'a> Parser<'a> {
         let values = self.values(&open, &name);
         if self.keeps() {
             let class = self.class.clone();
-            self.out.stmts.push(Stmt::Assign {
+            self.out.stmts.push(Stmt::Assign(Assignment {
                 groups,
                 class,
                 name,
                 values,
                 pos,
-            });
+            }));
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bstr::{BStr, BString, ByteSlice};
 
+use super::ast::Text;
 use super::check;
 use super::context::Scope;
 use super::evaluate::Evaluation;
@@ -42,6 +43,8 @@ pub enum Phase {
 pub struct Options {
     /// Accept agent and server sections alike (checking any file with `-p`).
     pub any_section: bool,
+    /// Keep what the files say besides their rules, for [`super::lint()`] and [`super::explain()`].
+    pub keep_text: bool,
 }
 
 /// One entry of `actionsequence` (cfengine2.md 9.4): `copy.x.y`, `module:NAME args`.
@@ -68,12 +71,29 @@ pub struct Program {
     pub files: Vec<PathBuf>,
     /// Warnings; they do not stop a run.
     pub warnings: Vec<PolicyError>,
+    pub(super) text: Option<Box<Text>>,
 }
 
 impl Program {
     /// The rules of one section, in text order.
     pub fn section(&self, section: Section) -> impl Iterator<Item = &Rule> {
         self.rules.iter().filter(move |rule| rule.section == section)
+    }
+}
+
+impl Program {
+    /// An error at a place of the policy, with the line when the text was kept.
+    pub(super) fn error_at(&self, pos: &Pos, message: String) -> PolicyError {
+        let sources = self.text.iter().flat_map(|text| &text.sources);
+        match sources.into_iter().find(|source| source.holds(pos)) {
+            Some(source) => source.error_at(pos.clone(), message),
+            None => PolicyError {
+                pos: pos.clone(),
+                message,
+                hint: None,
+                excerpt: None,
+            },
+        }
     }
 }
 
@@ -101,6 +121,7 @@ pub fn load(
     context.clear_list("actionsequence");
     let mut program = Program {
         context,
+        text: options.keep_text.then(Box::default),
         ..Program::default()
     };
     let mut errors = Vec::new();
@@ -133,6 +154,10 @@ pub fn load(
                     errors.append(&mut evaluation.errors);
                     unlikely += evaluation.unlikely;
                     queue.extend(evaluation.imports);
+                    if let Some(text) = &mut program.text {
+                        text.predicates.extend(parsed.predicates);
+                        text.sources.push(source);
+                    }
                 }
             }
             Err(error) => match &next {

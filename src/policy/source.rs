@@ -66,6 +66,7 @@ pub fn format_error(error: &PolicyError, excerpt: bool) -> String {
 pub(super) const NO_SECTION: &str = "there is no section";
 
 /// One policy file while it is read: its bytes and where its lines begin.
+#[derive(Debug)]
 pub(super) struct Source {
     /// The name shown in messages.
     pub name: Arc<str>,
@@ -104,6 +105,11 @@ impl Source {
     /// Where the line of an offset begins.
     pub fn line_start(&self, at: usize) -> usize {
         self.lines[self.line_of(at)] as usize
+    }
+
+    /// Whether a position is one of this file.
+    pub fn holds(&self, pos: &Pos) -> bool {
+        self.name == pos.file || self.marks.iter().any(|(_, _, file)| *file == pos.file)
     }
 
     /// The position of a byte offset.
@@ -202,7 +208,7 @@ pub(super) fn did_you_mean<'a>(word: &[u8], candidates: impl IntoIterator<Item =
 }
 
 /// Edit distance with transpositions of neighbours counted as two.
-fn distance(a: &[u8], b: &[u8]) -> usize {
+pub(super) fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut diagonal = row[0];

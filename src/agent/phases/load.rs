@@ -88,6 +88,7 @@ impl Whole<'_> {
         let parts = self.parts()?;
         let check = policy::Options {
             any_section: parts.options.parse_only,
+            keep_text: parts.options.keep_text,
         };
         let now = parts.now.timestamp().as_second();
         let mut reader = Reader::recording(parts.machine, now, parts.options.secure_input);

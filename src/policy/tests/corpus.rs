@@ -31,7 +31,7 @@ fn check(dir: &Path, file: &str) -> Result<Program, Vec<PolicyError>> {
         ..Table::default()
     };
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    let options = Options { any_section: true };
+    let options = Options { any_section: true, ..Options::default() };
     load(name.as_str().into(), Phase::Main, &options, host(), &mut world)
 }
 

@@ -236,6 +236,8 @@ fn command() -> clap::Command {
                 .action(ArgAction::SetTrue)
                 .help("Show changes of content as unified diffs; with -n, what would change"),
         )
+        .arg(super::judge::lint_arg())
+        .arg(super::judge::explain_arg())
         .arg(
             Arg::new("exit-status")
                 .long("exit-status")
@@ -274,7 +276,12 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         syslog: false,
         excerpts: std::io::stderr().is_terminal(),
     };
+    let ask = super::judge::Ask::from_matches(&matches);
     let mut options = options(&matches);
+    if ask.is_some() {
+        options.parse_only = true;
+        options.keep_text = true;
+    }
     if debug {
         options.define.push("opt_debug".into());
     }
@@ -291,7 +298,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     };
     let prefix = format!("cfengine:{}", host.short);
     watch_signals(terminal.clone(), prefix)?;
-    let ending = agent::run(Setup {
+    let setup = Setup {
         options: &options,
         paths: &paths,
         host: &host,
@@ -303,7 +310,15 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         env: std::env::vars_os()
             .map(|(name, value)| (name.into_vec().into(), value.into_vec().into()))
             .collect(),
-    });
+    };
+    if let Some(ask) = ask {
+        let (ending, programs) = agent::look(setup);
+        return match ending.status {
+            0 => ask.answer(&programs),
+            status => Ok(Exit::Code(status)),
+        };
+    }
+    let ending = agent::run(setup);
     Ok(match ending.status {
         0 if matches.get_flag("exit-status") && ending.counts.failed > 0 => Exit::Failed,
         status => Exit::Code(status),
@@ -346,6 +361,7 @@ fn options(matches: &ArgMatches) -> RunOptions {
         no_splay: flag("no-splay"),
         update_only: flag("update-only"),
         parse_only: flag("parse-only"),
+        keep_text: false,
         define: values("define"),
         negate: values("negate"),
         no_hard_classes: flag("no-hard-classes"),

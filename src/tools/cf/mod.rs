@@ -6,3 +6,4 @@ pub mod cfkey;
 pub mod cfrun;
 pub mod cfservd;
 pub mod cfshow;
+pub mod judge;
