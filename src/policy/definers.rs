@@ -50,7 +50,12 @@ impl Definers {
             all.open |= entry.text.starts_with(b"module:") || entry.text.contains(&b'$');
             if !entry.text.starts_with(b"module:") {
                 for suffix in entry.text.split(|byte| *byte == b'.').skip(1) {
-                    all.add(suffix, format!("the entry {} of the action sequence", entry.text), When::Running, &entry.pos);
+                    all.add(
+                        suffix,
+                        format!("the entry {} of the action sequence", entry.text),
+                        When::Running,
+                        &entry.pos,
+                    );
                 }
             }
         }
@@ -83,7 +88,8 @@ impl Definers {
     }
 
     fn assignment(&mut self, program: &Program, assignment: &Assignment) {
-        let calls_module = |value: &Value| matches!(value, Value::Call(call) if call.name.eq_ignore_ascii_case(b"PrepModule"));
+        let calls_module =
+            |value: &Value| matches!(value, Value::Call(call) if call.name.eq_ignore_ascii_case(b"PrepModule"));
         self.open |= assignment.values.iter().any(calls_module);
         if assignment.groups {
             return self.add(&assignment.name, "groups:".into(), When::Reading, &assignment.pos);
@@ -104,7 +110,8 @@ impl Definers {
                     } else {
                         let text = program.context.expand(text.as_ref());
                         let names = class_list(&text).into_iter();
-                        self.announced.extend(names.map(|name| (super::canonify(name), pos.clone())));
+                        self.announced
+                            .extend(names.map(|name| (super::canonify(name), pos.clone())));
                     }
                 }
             }

@@ -101,8 +101,26 @@ static SINGLE: &[&str] = &[
 
 /// Ends of names of hosts and domains.
 static DOMAINS: &[&str] = &[
-    "com", "org", "net", "edu", "gov", "mil", "int", "info", "biz", "arpa", "local", "lan", "localdomain", "domain",
-    "internal", "home", "corp", "test", "example", "cloud",
+    "com",
+    "org",
+    "net",
+    "edu",
+    "gov",
+    "mil",
+    "int",
+    "info",
+    "biz",
+    "arpa",
+    "local",
+    "lan",
+    "localdomain",
+    "domain",
+    "internal",
+    "home",
+    "corp",
+    "test",
+    "example",
+    "cloud",
 ];
 
 /// What a name can be, as far as the name tells.
@@ -156,7 +174,10 @@ fn time(text: &str) -> Option<Shape> {
             true => digits.len() == 2,
             false => digits.len() == 1 || !digits.starts_with('0'),
         };
-        let value = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok());
+        let value = digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| digits.parse().ok());
         plain && value.flatten().is_some_and(|value: u32| (from..=to).contains(&value))
     };
     let judged = |fine: bool, how: &'static str| if fine { Shape::Possible } else { Shape::Never(how) };
@@ -181,10 +202,16 @@ fn time(text: &str) -> Option<Shape> {
         return Some(judged(fine, "Min00 to Min59, or five minutes Min00_05 to Min55_00"));
     }
     if let Some(rest) = text.strip_prefix("Day").filter(|rest| numeric(rest)) {
-        return Some(judged(number(rest, 1, 31, false), "Day1 to Day31, without a leading zero"));
+        return Some(judged(
+            number(rest, 1, 31, false),
+            "Day1 to Day31, without a leading zero",
+        ));
     }
     if let Some(rest) = text.strip_prefix("Yr").filter(|rest| numeric(rest)) {
-        return Some(judged(rest.len() == 4 && number(rest, 1970, 9999, false), "Yr and four digits"));
+        return Some(judged(
+            rest.len() == 4 && number(rest, 1970, 9999, false),
+            "Yr and four digits",
+        ));
     }
     if let Some(rest) = text.strip_prefix('Q').filter(|rest| numeric(rest) && rest.len() == 1) {
         return Some(judged(number(rest, 1, 4, false), "Q1 to Q4"));
@@ -239,7 +266,9 @@ mod tests {
         ] {
             assert_eq!(shape(fine.into()), Shape::Possible, "{fine}");
         }
-        for never in ["Hr24", "Hr7", "Min60", "Min05_11", "Min5_10", "Day05", "Day32", "Hr01_Q5", "GMT_Hr06", "Q5"] {
+        for never in [
+            "Hr24", "Hr7", "Min60", "Min05_11", "Min5_10", "Day05", "Day32", "Hr01_Q5", "GMT_Hr06", "Q5",
+        ] {
             assert!(matches!(shape(never.into()), Shape::Never(_)), "{never}");
         }
         for free in ["Mondy", "web1", "Quarter", "Minimal", "Hrvatska", "Daily"] {
@@ -250,7 +279,13 @@ mod tests {
     #[test]
     fn names_of_systems_addresses_and_domains_are_told_from_free_ones() {
         for fine in [
-            "linux_6_1", "debian_12", "ipv4_10_1", "192_168_1", "net_iface_eth0", "RootProcs_high_dev2", "cfengine_2_2",
+            "linux_6_1",
+            "debian_12",
+            "ipv4_10_1",
+            "192_168_1",
+            "net_iface_eth0",
+            "RootProcs_high_dev2",
+            "cfengine_2_2",
         ] {
             assert_eq!(shape(fine.into()), Shape::Possible, "{fine}");
         }

@@ -12,6 +12,10 @@
 //! | `context`, `expand`, `arguments` | classes and variables; expansion and iteration; what a method is called with |
 //! | `functions`, `class_functions`, `values`, `ranges` | the table of functions; class functions; value functions |
 //! | `check` | what is wrong with a rule by its meaning |
+//! | `lint` | what is legal and hardly meant: `cfagent -p --lint` |
+//! | `explain` | who has to do with a path, a class or a variable: `cfagent --explain` |
+//! | `definers`, `uses` | who defines classes, where classes and variables are used |
+//! | `hard`, `satisfy` | what names of classes tell; whether predicates can hold together |
 //! | `world` | the questions the language asks of the machine |
 //! | `program`, `evaluate`, `control` | loading a policy with its imports into a [`Program`] |
 

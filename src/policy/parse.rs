@@ -196,7 +196,11 @@ impl<'a> Parser<'a> {
                 }
                 if self.class_valid {
                     let (class, section) = (self.class.clone(), self.section);
-                    self.out.predicates.push(ast::Predicate { class, section, pos: start });
+                    self.out.predicates.push(ast::Predicate {
+                        class,
+                        section,
+                        pos: start,
+                    });
                 }
             }
             Predicate::Illegal(at) => {

@@ -3,8 +3,8 @@
 
 use bstr::BStr;
 
-use super::hard::{self, Shape};
 use super::ClassExpr;
+use super::hard::{self, Shape};
 
 /// More names than this are not tried: the answer is then that they may hold.
 const MOST_NAMES: usize = 14;
@@ -19,7 +19,10 @@ pub(super) fn possible(wanted: &[(&ClassExpr, bool)]) -> bool {
     }
     // The fixed ones are not tried.
     let never = |name: &BStr| matches!(hard::shape(name), Shape::Never(_));
-    let free: Vec<&BStr> = names.into_iter().filter(|name| *name != "any" && !never(name)).collect();
+    let free: Vec<&BStr> = names
+        .into_iter()
+        .filter(|name| *name != "any" && !never(name))
+        .collect();
     if free.len() > MOST_NAMES {
         return true;
     }
@@ -54,10 +57,28 @@ mod tests {
 
     #[test]
     fn a_contradiction_can_never_hold() {
-        for never in ["a.!a", "(a|b).!a.!b", "!any", "linux.hpux", "Monday.Tuesday", "a.Hr24", "Hr01&Hr02.x", "a..b"] {
+        for never in [
+            "a.!a",
+            "(a|b).!a.!b",
+            "!any",
+            "linux.hpux",
+            "Monday.Tuesday",
+            "a.Hr24",
+            "Hr01&Hr02.x",
+            "a..b",
+        ] {
             assert!(!possible(&[(&expr(never), true)]), "{never}");
         }
-        for fine in ["a", "!a", "a|!a", "linux|hpux", "!linux.!hpux", "Hr01.Hr01_Q2", "debian.ubuntu", "any"] {
+        for fine in [
+            "a",
+            "!a",
+            "a|!a",
+            "linux|hpux",
+            "!linux.!hpux",
+            "Hr01.Hr01_Q2",
+            "debian.ubuntu",
+            "any",
+        ] {
             assert!(possible(&[(&expr(fine), true)]), "{fine}");
         }
     }

@@ -4,7 +4,7 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::ast::Value;
 use super::lexer::Cursor;
-use super::{Body, ClassExpr, EditCommand, Pos, Program, Rule, Section, functions, names};
+use super::{Body, ClassExpr, EditCommand, Pos, Program, Rule, Section, names};
 
 /// Who reads a text once the policy is through with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,11 @@ pub(super) fn rule_texts<'a>(rule: &'a Rule, look: &mut dyn FnMut(Used<'a>)) {
         let text = text.as_bstr();
         look(Used { text, pos, reader });
     };
-    let promiser = if rule.section == Section::ShellCommands { Reader::Shell } else { agent };
+    let promiser = if rule.section == Section::ShellCommands {
+        Reader::Shell
+    } else {
+        agent
+    };
     say(&rule.promiser, &rule.pos, promiser);
     for attr in &rule.attrs.0 {
         say(&attr.value, &attr.pos, agent);
@@ -74,7 +78,9 @@ pub(super) fn rule_texts<'a>(rule: &'a Rule, look: &mut dyn FnMut(Used<'a>)) {
     match &rule.body {
         Body::Link { to, .. } => say(to, &rule.pos, agent),
         Body::Restart(command) => say(command, &rule.pos, Reader::Shell),
-        Body::Edit(commands) => commands.iter().for_each(|command| say(&command.arg, &command.pos, edited(command))),
+        Body::Edit(commands) => commands
+            .iter()
+            .for_each(|command| say(&command.arg, &command.pos, edited(command))),
         Body::Call(args) => args.iter().for_each(|arg| say(arg, &rule.pos, agent)),
         Body::Pairs(pairs) => pairs.iter().for_each(|(_, value, pos)| say(value, pos, agent)),
         Body::Words(words) | Body::Members(words) => words.iter().for_each(|(word, pos)| say(word, pos, agent)),
@@ -84,7 +90,18 @@ pub(super) fn rule_texts<'a>(rule: &'a Rule, look: &mut dyn FnMut(Used<'a>)) {
 
 /// Who reads the argument of an edit command: where it becomes text of the file, whoever reads the file.
 fn edited(command: &EditCommand) -> Reader {
-    let ours = ["File", "Class", "Defined", "Script", "Split", "Repository", "Mode", "Elapsed", "After", "Umask"];
+    let ours = [
+        "File",
+        "Class",
+        "Defined",
+        "Script",
+        "Split",
+        "Repository",
+        "Mode",
+        "Elapsed",
+        "After",
+        "Umask",
+    ];
     match ours.iter().any(|part| command.name.contains(part)) && !command.name.ends_with("Matching") {
         true => Reader::Agent,
         false => Reader::Other,
@@ -135,8 +152,8 @@ pub(super) fn references(text: &[u8]) -> Vec<Reference<'_>> {
     found
 }
 
-/// Calls `look` for every class predicate of a program, and for the class expressions that stand in texts. `bound` says
-/// that it is judged when the rules run, not while the policy is read.
+/// Calls `look` for every class predicate of a program, and for the class expressions that are members of groups or
+/// arguments of edit commands, with the section each stands in.
 pub(super) fn predicates(program: &Program, look: &mut dyn FnMut(&ClassExpr, &Pos, Option<Section>)) {
     let Some(text) = &program.text else { return };
     for predicate in &text.predicates {
@@ -187,7 +204,9 @@ pub(super) fn named_elsewhere(program: &Program) -> Vec<BString> {
         }
         let returns = ["ReturnClasses", "UnsetState", "ShowState"];
         if let Body::Call(args) = &rule.body
-            && returns.iter().any(|name| rule.promiser.eq_ignore_ascii_case(name.as_bytes()))
+            && returns
+                .iter()
+                .any(|name| rule.promiser.eq_ignore_ascii_case(name.as_bytes()))
         {
             found.extend(args.iter().flat_map(|arg| super::class_list(arg)));
         }
@@ -199,10 +218,11 @@ pub(super) fn named_elsewhere(program: &Program) -> Vec<BString> {
 pub(super) fn looks_at_all(program: &Program) -> bool {
     let Some(text) = &program.text else { return true };
     let matches = |value: &Value| matches!(value, Value::Call(call) if call.name.eq_ignore_ascii_case(b"ClassMatch"));
-    let classes = |source: &super::source::Source| {
-        source.bytes.to_ascii_lowercase().contains_str("allclasses")
-    };
-    text.assignments.iter().any(|assignment| assignment.values.iter().any(matches)) || text.sources.iter().any(classes)
+    let classes = |source: &super::source::Source| source.bytes.to_ascii_lowercase().contains_str("allclasses");
+    text.assignments
+        .iter()
+        .any(|assignment| assignment.values.iter().any(matches))
+        || text.sources.iter().any(classes)
 }
 
 /// Whether a name is one that the language or the machine sets.
@@ -224,19 +244,21 @@ pub(super) fn shown(text: &BString) -> String {
     shown
 }
 
-/// Whether a function tells of a variable by its name alone.
+/// Variables that are named without a `$`: `IsDefined(x)`, the parameters of a method, `AllowRedefinitionOf`.
 pub(super) fn asked_by_name(program: &Program) -> Vec<BString> {
     let mut found = Vec::new();
     for assignment in program.text.iter().flat_map(|text| &text.assignments) {
         for value in &assignment.values {
             match value {
                 Value::Call(call) if call.name.eq_ignore_ascii_case(b"IsDefined") => {
-                    debug_assert!(functions::is_class_function(&call.name));
                     let name = call.whole.split(|byte| *byte == b'[').next().unwrap_or_default();
                     found.push(name.into());
                 }
                 Value::Word(text, _) | Value::Text(text, _)
-                    if matches!(names::own(&assignment.name), Some("methodparameters" | "allowredefinitionof")) =>
+                    if matches!(
+                        names::own(&assignment.name),
+                        Some("methodparameters" | "allowredefinitionof")
+                    ) =>
                 {
                     found.push(text.clone());
                 }

@@ -298,16 +298,11 @@ fn policy_list(text: &BStr, separator: u8) -> Vec<String> {
 /// Reads a server's policy file and all it imports.
 pub fn load(
     entry: &BStr,
+    options: &policy::Options,
     context: Context,
     world: &mut dyn policy::World,
 ) -> Result<(Config, Program), Vec<PolicyError>> {
-    let mut program = policy::load(
-        entry,
-        policy::Phase::Server,
-        &policy::Options::default(),
-        context,
-        world,
-    )?;
+    let mut program = policy::load(entry, policy::Phase::Server, options, context, world)?;
     let (config, warnings) = Config::from_program(&program)?;
     program.warnings.extend(warnings);
     Ok((config, program))
@@ -330,7 +325,7 @@ mod tests {
         let mut context = Context::default();
         context.define("any");
         context.define("linux");
-        load("cfservd.conf".into(), context, &mut world)
+        load("cfservd.conf".into(), &policy::Options::default(), context, &mut world)
             .map(|(config, program)| {
                 let said = program.warnings.iter().map(ToString::to_string);
                 (config, said.collect())

@@ -19,7 +19,11 @@ struct Deed {
 
 fn touches(does: String, decides: Vec<&'static str>) -> Option<Deed> {
     let relation = "touches";
-    Some(Deed { relation, does, decides })
+    Some(Deed {
+        relation,
+        does,
+        decides,
+    })
 }
 
 fn reads(does: String) -> Option<Deed> {
@@ -37,7 +41,9 @@ pub(super) fn explain(program: &Program, path: &BStr) -> Explained {
     };
     let mut found: Vec<(usize, &Rule, Mention)> = Vec::new();
     for (number, rule) in program.rules.iter().enumerate() {
-        let Some(deed) = deed(program, rule, path) else { continue };
+        let Some(deed) = deed(program, rule, path) else {
+            continue;
+        };
         let mention = Mention {
             relation: deed.relation,
             pos: rule.pos.clone(),
@@ -75,7 +81,11 @@ fn last_words(mentions: &mut [Mention]) -> Vec<String> {
         let acting: Vec<usize> = (0..mentions.len())
             .filter(|at| mentions[*at].decides.contains(&aspect))
             .collect();
-        let live: Vec<usize> = acting.iter().copied().filter(|at| mentions[*at].holds && mentions[*at].turn.is_some()).collect();
+        let live: Vec<usize> = acting
+            .iter()
+            .copied()
+            .filter(|at| mentions[*at].holds && mentions[*at].turn.is_some())
+            .collect();
         for at in &acting {
             if Some(at) != live.last() {
                 mentions[*at].decides.retain(|known| *known != aspect);
@@ -83,7 +93,10 @@ fn last_words(mentions: &mut [Mention]) -> Vec<String> {
         }
         if let [.., before, last] = live.as_slice() {
             let (before, last) = (&mentions[*before], &mentions[*last]);
-            facts.push(format!("{aspect}: {} at {} has the last word, after {} at {}", last.section, last.pos, before.section, before.pos));
+            facts.push(format!(
+                "{aspect}: {} at {} has the last word, after {} at {}",
+                last.section, last.pos, before.section, before.pos
+            ));
         }
     }
     facts
@@ -91,18 +104,27 @@ fn last_words(mentions: &mut [Mention]) -> Vec<String> {
 
 fn autodefined(program: &Program, path: &BStr) -> Vec<String> {
     let bound = program.context.bound("autodefine");
-    let fits = bound.into_iter().filter(|(_, pattern)| matches(&program.context.expand(pattern.as_bstr()), path));
-    fits.map(|(class, _)| format!("autodefine: a copy to it sets the class {} first", class.text())).collect()
+    let fits = bound
+        .into_iter()
+        .filter(|(_, pattern)| matches(&program.context.expand(pattern.as_bstr()), path));
+    fits.map(|(class, _)| format!("autodefine: a copy to it sets the class {} first", class.text()))
+        .collect()
 }
 
 /// The first admit that covers it decides.
 fn access(program: &Program, path: &BStr) -> Option<String> {
     let covers = |rule: &&Rule| {
         let paths = program.context.iterate(rule.promiser.as_bstr());
-        program.context.holds(&rule.class) && paths.iter().any(|above| matches!(reach(above, path), Some(Reach::Named | Reach::Below(_))))
+        program.context.holds(&rule.class)
+            && paths
+                .iter()
+                .any(|above| matches!(reach(above, path), Some(Reach::Named | Reach::Below(_))))
     };
     let rule = program.section(Section::Admit).find(covers)?;
-    Some(format!("access: the first admit that covers it decides, {} at {}", rule.promiser, rule.pos))
+    Some(format!(
+        "access: the first admit that covers it decides, {} at {}",
+        rule.promiser, rule.pos
+    ))
 }
 
 /// The attributes of a rule that matter for the object, expanded.
@@ -117,7 +139,10 @@ fn attributes(program: &Program, rule: &Rule, leave: &[&str]) -> String {
 
 /// What of the permissions a rule decides.
 fn permissions(rule: &Rule) -> Vec<&'static str> {
-    ["mode", "owner", "group"].into_iter().filter(|name| rule.attrs.get(name).is_some()).collect()
+    ["mode", "owner", "group"]
+        .into_iter()
+        .filter(|name| rule.attrs.get(name).is_some())
+        .collect()
 }
 
 fn deed(program: &Program, rule: &Rule, path: &BStr) -> Option<Deed> {
@@ -128,14 +153,21 @@ fn deed(program: &Program, rule: &Rule, path: &BStr) -> Option<Deed> {
         Section::Files => {
             let reached = objects().find_map(|object| swept(program, rule, &object, path, depth(program, rule)))?;
             let mut decides = permissions(rule);
-            let action = rule.attrs.get("action").map(|attr| attr.value.to_ascii_lowercase()).unwrap_or_default();
+            let action = rule
+                .attrs
+                .get("action")
+                .map(|attr| attr.value.to_ascii_lowercase())
+                .unwrap_or_default();
             if action == b"touch" || action == b"create" {
                 decides.push("existence");
             }
             if !action.starts_with(b"fix") && action != b"touch" && action != b"create" {
                 decides.clear();
             }
-            touches(format!("checks it{reached}:{}", attributes(program, rule, &[])), decides)
+            touches(
+                format!("checks it{reached}:{}", attributes(program, rule, &[])),
+                decides,
+            )
         }
         Section::Tidy => {
             let levels = depth(program, rule).saturating_add(1);
@@ -143,13 +175,19 @@ fn deed(program: &Program, rule: &Rule, path: &BStr) -> Option<Deed> {
                 Reach::Named => None,
                 _ => swept(program, rule, &object, path, levels),
             })?;
-            touches(format!("removes it{reached}:{}", attributes(program, rule, &[])), vec!["existence"])
+            touches(
+                format!("removes it{reached}:{}", attributes(program, rule, &[])),
+                vec!["existence"],
+            )
         }
         Section::Directories => {
             let mut decides = permissions(rule);
             decides.push("existence");
             objects().find_map(|object| match reach(&object, path) {
-                Some(Reach::Named) => touches(format!("makes the directory:{}", attributes(program, rule, &[])), decides.clone()),
+                Some(Reach::Named) => touches(
+                    format!("makes the directory:{}", attributes(program, rule, &[])),
+                    decides.clone(),
+                ),
                 _ if path != "/" && matches!(reach(&path.into(), object.as_bstr()), Some(Reach::Below(_))) => {
                     touches(format!("makes it on the way to {object}"), Vec::new())
                 }
@@ -158,7 +196,10 @@ fn deed(program: &Program, rule: &Rule, path: &BStr) -> Option<Deed> {
         }
         Section::Disable => objects().find_map(|object| match reach(&object, path)? {
             Reach::Below(_) => None,
-            _ => touches(format!("takes it away:{}", attributes(program, rule, &[])), vec!["existence"]),
+            _ => touches(
+                format!("takes it away:{}", attributes(program, rule, &[])),
+                vec!["existence"],
+            ),
         }),
         Section::Links => link(program, rule, path),
         Section::EditFiles => edit(program, rule, path),
@@ -166,21 +207,37 @@ fn deed(program: &Program, rule: &Rule, path: &BStr) -> Option<Deed> {
             Reach::Named => reads(format!("requires it:{}", attributes(program, rule, &[]))),
             _ => None,
         }),
-        Section::Resolve if path == "/etc/resolv.conf" => touches(format!("names the server {}", context.expand(rule.promiser.as_bstr())), vec!["content"]),
-        Section::ShellCommands => objects().find(|text| names_path(text, path)).and_then(|text| reads(format!("runs {}", uses::shown(&text)))),
+        Section::Resolve if path == "/etc/resolv.conf" => touches(
+            format!("names the server {}", context.expand(rule.promiser.as_bstr())),
+            vec!["content"],
+        ),
+        Section::ShellCommands => objects()
+            .find(|text| names_path(text, path))
+            .and_then(|text| reads(format!("runs {}", uses::shown(&text)))),
         Section::Processes => match &rule.body {
             Body::Restart(command) => {
                 let text = context.expand(command.as_bstr());
-                names_path(&text, path).then(|| reads(format!("restarts with {}", uses::shown(&text)))).flatten()
+                names_path(&text, path)
+                    .then(|| reads(format!("restarts with {}", uses::shown(&text))))
+                    .flatten()
             }
             _ => None,
         },
         Section::Admit | Section::Deny => objects().find_map(|object| match reach(&object, path)? {
             Reach::Matched => None,
             _ => {
-                let Body::Members(members) = &rule.body else { return None };
-                let hosts: Vec<String> = members.iter().map(|(word, _)| context.expand(word.as_bstr()).to_string()).collect();
-                let verb = if rule.section == Section::Admit { "admits" } else { "denies" };
+                let Body::Members(members) = &rule.body else {
+                    return None;
+                };
+                let hosts: Vec<String> = members
+                    .iter()
+                    .map(|(word, _)| context.expand(word.as_bstr()).to_string())
+                    .collect();
+                let verb = if rule.section == Section::Admit {
+                    "admits"
+                } else {
+                    "denies"
+                };
                 reads(format!("{verb} {}:{}", hosts.join(" "), attributes(program, rule, &[])))
             }
         }),
@@ -203,9 +260,19 @@ fn swept(program: &Program, rule: &Rule, object: &BString, path: &BStr, levels: 
 }
 
 fn copy(program: &Program, rule: &Rule, path: &BStr) -> Option<Deed> {
-    let dest = rule.attrs.get("destination").map(|attr| attr.value.as_bstr()).unwrap_or_default();
-    let server = rule.attrs.get("server").map(|attr| program.context.expand(attr.value.as_bstr()));
-    let from = server.filter(|server| server != "localhost").map(|server| format!("{server}:")).unwrap_or_default();
+    let dest = rule
+        .attrs
+        .get("destination")
+        .map(|attr| attr.value.as_bstr())
+        .unwrap_or_default();
+    let server = rule
+        .attrs
+        .get("server")
+        .map(|attr| program.context.expand(attr.value.as_bstr()));
+    let from = server
+        .filter(|server| server != "localhost")
+        .map(|server| format!("{server}:"))
+        .unwrap_or_default();
     let levels = depth(program, rule);
     let pairs = program.context.iterate_tied(rule.promiser.as_bstr(), dest);
     pairs.into_iter().take(MOST_OBJECTS).find_map(|(source, dest)| {
@@ -219,7 +286,10 @@ fn copy(program: &Program, rule: &Rule, path: &BStr) -> Option<Deed> {
             }
             return touches(format!("copies it from {from}{source}{reached}:{rest}"), decides);
         }
-        let local = from.is_empty().then(|| swept(program, rule, &source, path, levels)).flatten()?;
+        let local = from
+            .is_empty()
+            .then(|| swept(program, rule, &source, path, levels))
+            .flatten()?;
         reads(format!("copies it to {dest}{local}:{rest}"))
     })
 }
@@ -232,9 +302,14 @@ fn link(program: &Program, rule: &Rule, path: &BStr) -> Option<Deed> {
     let rest = attributes(program, rule, &[]);
     for to in program.context.iterate(to.as_bstr()).into_iter().take(MOST_OBJECTS) {
         match (children, reach(&from, path)) {
-            (false, Some(Reach::Named)) => return touches(format!("makes it a link to {to}:{rest}"), vec!["existence", "content"]),
+            (false, Some(Reach::Named)) => {
+                return touches(format!("makes it a link to {to}:{rest}"), vec!["existence", "content"]);
+            }
             (true, Some(Reach::Below(far))) if far <= depth(program, rule).saturating_add(1) => {
-                return touches(format!("makes it a link to the same name in {to}, where that is there:{rest}"), vec!["existence", "content"]);
+                return touches(
+                    format!("makes it a link to the same name in {to}, where that is there:{rest}"),
+                    vec!["existence", "content"],
+                );
             }
             _ => {}
         }
@@ -250,10 +325,26 @@ fn edit(program: &Program, rule: &Rule, path: &BStr) -> Option<Deed> {
         return None;
     };
     let object = program.context.expand(rule.promiser.as_bstr());
-    let value = |name: &str| commands.iter().find(|command| command.name == name).map(|command| &command.arg);
-    let levels = value("Recurse").map_or(1, |text| if text == "inf" { usize::MAX } else { text.to_str().ok().and_then(|t| t.parse().ok()).unwrap_or(1) });
+    let value = |name: &str| {
+        commands
+            .iter()
+            .find(|command| command.name == name)
+            .map(|command| &command.arg)
+    };
+    let levels = value("Recurse").map_or(1, |text| {
+        if text == "inf" {
+            usize::MAX
+        } else {
+            text.to_str().ok().and_then(|t| t.parse().ok()).unwrap_or(1)
+        }
+    });
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    let chosen = |what: &str| commands.iter().filter(|command| command.name == what).any(|command| matches(&command.arg, name));
+    let chosen = |what: &str| {
+        commands
+            .iter()
+            .filter(|command| command.name == what)
+            .any(|command| matches(&command.arg, name))
+    };
     match reach(&object, path)? {
         Reach::Below(far) if far > levels || chosen("Exclude") || chosen("Ignore") => return None,
         Reach::Below(_) if value("Include").is_some() && !chosen("Include") => return None,
@@ -261,13 +352,17 @@ fn edit(program: &Program, rule: &Rule, path: &BStr) -> Option<Deed> {
         Reach::Below(_) if value("Include").is_none() && value("Recurse").is_none() => return None,
         _ => {}
     }
-    let does = |command: &&EditCommand| format!("{} {}", command.name, uses::shown(&command.arg)).trim_end().to_string();
+    let does = |command: &&EditCommand| {
+        format!("{} {}", command.name, uses::shown(&command.arg))
+            .trim_end()
+            .to_string()
+    };
     let mut shown: Vec<String> = commands.iter().take(3).map(|command| does(&command)).collect();
     if commands.len() > 3 {
         shown.push(format!("and {} more", commands.len() - 3));
     }
     let mut decides = vec!["content"];
-    if value("AutoCreate").is_some() || commands.iter().any(|command| command.name == "AutoCreate") {
+    if value("AutoCreate").is_some() {
         decides.push("existence");
     }
     touches(format!("edits it: {}", shown.join(", ")), decides)
@@ -277,6 +372,8 @@ fn edit(program: &Program, rule: &Rule, path: &BStr) -> Option<Deed> {
 fn names_path(text: &BString, path: &BStr) -> bool {
     let ends = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric() && !b"_-./".contains(byte));
     path.len() > 1
-        && text.find_iter(path).any(|at| ends(text[..at].last()) && ends(text.get(at + path.len())))
+        && text
+            .find_iter(path)
+            .any(|at| ends(text[..at].last()) && ends(text.get(at + path.len())))
         && names::character(path).is_none()
 }

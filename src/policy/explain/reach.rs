@@ -51,7 +51,9 @@ fn below<'a>(object: &[u8], path: &'a BStr) -> Option<&'a [u8]> {
     if object == b"/" {
         return path.strip_prefix(b"/").filter(|rest| !rest.is_empty());
     }
-    path.strip_prefix(object)?.strip_prefix(b"/").filter(|rest| !rest.is_empty())
+    path.strip_prefix(object)?
+        .strip_prefix(b"/")
+        .filter(|rest| !rest.is_empty())
 }
 
 /// Whether an object named in a rule is the path, by name or wildcard, or a directory above it.
@@ -90,7 +92,10 @@ pub(super) fn reach(object: &BString, path: &BStr) -> Option<Reach> {
 
 /// How deep `recurse=` goes.
 pub(super) fn depth(program: &Program, rule: &Rule) -> usize {
-    let value = rule.attrs.get("recurse").map(|attr| program.context.expand(attr.value.as_bstr()));
+    let value = rule
+        .attrs
+        .get("recurse")
+        .map(|attr| program.context.expand(attr.value.as_bstr()));
     match value {
         None => 0,
         Some(text) if text.eq_ignore_ascii_case(b"inf") || text == "*" => usize::MAX,
@@ -103,7 +108,9 @@ pub(super) fn left_out(program: &Program, rule: &Rule, path: &BStr, levels: usiz
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let values = |attribute: &'static str| -> Vec<BString> {
         let all = rule.attrs.all(attribute);
-        all.flat_map(|attr| program.context.iterate(attr.value.as_bstr())).take(1000).collect()
+        all.flat_map(|attr| program.context.iterate(attr.value.as_bstr()))
+            .take(1000)
+            .collect()
     };
     let fits = |patterns: &[BString]| patterns.iter().find(|pattern| matches(pattern, name)).cloned();
     let chosen: Vec<BString> = match rule.section {
@@ -118,13 +125,15 @@ pub(super) fn left_out(program: &Program, rule: &Rule, path: &BStr, levels: usiz
     }
     let parts: Vec<&[u8]> = path.rsplit(|byte| *byte == b'/').take(levels).collect();
     let ignored = |pattern: &BString| match pattern.starts_with(b"/") {
-        true => matches(reach_of(pattern), path) || reach(pattern, path).is_some_and(|reach| reach != Reach::Named),
+        true => matches(pattern, path) || reach(pattern, path).is_some_and(|reach| reach != Reach::Named),
         false => parts.iter().any(|part| matches(pattern, part)),
     };
     if let Some(pattern) = values("ignore").iter().find(|pattern| ignored(pattern)) {
         return Some(format!("ignore={pattern} passes it over"));
     }
-    let section = program.section(Section::Ignore).filter(|ignore| program.context.holds(&ignore.class));
+    let section = program
+        .section(Section::Ignore)
+        .filter(|ignore| program.context.holds(&ignore.class));
     for ignore in section {
         let patterns = program.context.iterate(ignore.promiser.as_bstr());
         if let Some(pattern) = patterns.iter().take(1000).find(|pattern| ignored(pattern)) {
@@ -132,8 +141,4 @@ pub(super) fn left_out(program: &Program, rule: &Rule, path: &BStr, levels: usiz
         }
     }
     None
-}
-
-fn reach_of(pattern: &BString) -> &[u8] {
-    pattern.as_slice()
 }

@@ -34,11 +34,13 @@ fn placed<'a>(program: &'a Program, pos: &Pos) -> Option<Placed<'a>> {
         Value::Call(call) => call.pos == *pos,
     };
     let of_assignment = |one: &&Assignment| one.pos == *pos || one.values.iter().any(at);
-    let assignments = program.text.iter().flat_map(|text| &text.assignments);
-    let mut all = assignments;
-    if let Some(one) = all.find(of_assignment) {
+    let mut assignments = program.text.iter().flat_map(|text| &text.assignments);
+    if let Some(one) = assignments.find(of_assignment) {
         let section = if one.groups { Section::Groups } else { Section::Control };
-        return Some(Placed { section, class: &one.class });
+        return Some(Placed {
+            section,
+            class: &one.class,
+        });
     }
     let entry = program.sequence.iter().find(|entry| entry.pos == *pos)?;
     Some(Placed {
@@ -73,8 +75,15 @@ pub(super) fn class(program: &Program, word: &BStr) -> Explained {
         Some(expr) => expr.names().into_iter().map(BString::from).collect(),
         None => vec![word.into()],
     };
-    if let Some(expr) = expr.as_ref().filter(|_| names.len() > 1 || names.first().is_none_or(|name| name != word)) {
-        let holds = if program.context.holds(expr) { "holds now" } else { "does not hold now" };
+    if let Some(expr) = expr
+        .as_ref()
+        .filter(|_| names.len() > 1 || names.first().is_none_or(|name| name != word))
+    {
+        let holds = if program.context.holds(expr) {
+            "holds now"
+        } else {
+            "does not hold now"
+        };
         facts.push(format!("{word} {holds}"));
     }
     for name in &names {
@@ -90,7 +99,13 @@ pub(super) fn class(program: &Program, word: &BStr) -> Explained {
     }
 }
 
-fn one_class(program: &Program, name: &BString, definers: &Definers, facts: &mut Vec<String>, mentions: &mut Vec<Mention>) -> bool {
+fn one_class(
+    program: &Program,
+    name: &BString,
+    definers: &Definers,
+    facts: &mut Vec<String>,
+    mentions: &mut Vec<Mention>,
+) -> bool {
     let before = mentions.len();
     let none = Vec::new();
     let own = definers.by_name.get(name).unwrap_or(&none);
@@ -103,7 +118,9 @@ fn one_class(program: &Program, name: &BString, definers: &Definers, facts: &mut
     let reading = own.iter().any(|definer| definer.when == When::Reading);
     let why = match (program.context.has(name), own.is_empty(), hard::shape(name.as_bstr())) {
         (true, _, _) if !reading => ": it is one of this machine or this moment, or given with -D",
-        (false, false, _) if own.iter().all(|definer| definer.when == When::Running) => ": it can be set while the rules run",
+        (false, false, _) if own.iter().all(|definer| definer.when == When::Running) => {
+            ": it can be set while the rules run"
+        }
         (false, true, Shape::Never(_)) => ": no moment has it",
         (false, true, Shape::Possible) => ": it is one of another machine or another moment",
         (false, true, _) if definers.open => ": only a module can set it",
@@ -120,13 +137,23 @@ fn one_class(program: &Program, name: &BString, definers: &Definers, facts: &mut
     // What stands under a predicate, rule by rule; then predicates that stand for themselves.
     for assignment in program.text.iter().flat_map(|text| &text.assignments) {
         if assignment.class.names().contains(&name.as_bstr()) {
-            mentions.push(mention(program, "asks", &assignment.pos, format!("sets {}", assignment.name)));
+            mentions.push(mention(
+                program,
+                "asks",
+                &assignment.pos,
+                format!("sets {}", assignment.name),
+            ));
         }
         for value in assignment.values.iter().filter(|_| assignment.groups) {
             if let Value::Word(word, pos) = value
                 && uses::member(word).is_some_and(|class| class.names().contains(&name.as_bstr()))
             {
-                mentions.push(mention(program, "asks", pos, format!("a member of the group {}", assignment.name)));
+                mentions.push(mention(
+                    program,
+                    "asks",
+                    pos,
+                    format!("a member of the group {}", assignment.name),
+                ));
             }
         }
     }
@@ -139,14 +166,27 @@ fn one_class(program: &Program, name: &BString, definers: &Definers, facts: &mut
             mentions.push(mention);
         }
     }
-    for rule in program.rules.iter().filter(|rule| rule.class.names().contains(&name.as_bstr())) {
-        mentions.push(mention(program, "asks", &rule.pos, format!("guards {}", uses::shown(&rule.promiser))));
+    for rule in program
+        .rules
+        .iter()
+        .filter(|rule| rule.class.names().contains(&name.as_bstr()))
+    {
+        mentions.push(mention(
+            program,
+            "asks",
+            &rule.pos,
+            format!("guards {}", uses::shown(&rule.promiser)),
+        ));
     }
     uses::predicates(program, &mut |class, pos, section| {
         if section == Some(Section::EditFiles)
             && class.names().contains(&name.as_bstr())
             && mentions[before..].iter().all(|known| known.pos != *pos)
-            && !program.text.iter().flat_map(|text| &text.predicates).any(|predicate| predicate.pos == *pos)
+            && !program
+                .text
+                .iter()
+                .flat_map(|text| &text.predicates)
+                .any(|predicate| predicate.pos == *pos)
         {
             mentions.push(mention(program, "asks", pos, "a group of edit commands".into()));
         }
@@ -167,21 +207,32 @@ pub(super) fn variable(program: &Program, name: &BStr) -> Explained {
     if let Some(value) = &value {
         let value = program.context.expand(value.as_bstr());
         let own = program.context.is_set(name);
-        let from = if own { "" } else { " (from the language or the environment)" };
+        let from = if own {
+            ""
+        } else {
+            " (from the language or the environment)"
+        };
         facts.push(format!("$({name}) is '{value}' now{from}"));
         let elements = program.context.iterate(format!("$({name})").as_bytes().as_bstr());
         if elements.len() > 1 {
             facts.push(format!("as a list it has {} elements", elements.len()));
         }
     } else {
-        facts.push(format!("$({name}) is not set now: it stays in the text as it is written"));
+        facts.push(format!(
+            "$({name}) is not set now: it stays in the text as it is written"
+        ));
     }
     for assignment in program.text.iter().flat_map(|text| &text.assignments) {
         let same = assignment.name.as_bstr() == bare
             || (crate::policy::names::own(bare).is_some() && assignment.name.eq_ignore_ascii_case(bare));
         if !assignment.groups && same {
             let values: Vec<String> = assignment.values.iter().map(written).collect();
-            mentions.push(mention(program, "sets", &assignment.pos, format!("{} = ( {} )", assignment.name, values.join(" "))));
+            mentions.push(mention(
+                program,
+                "sets",
+                &assignment.pos,
+                format!("{} = ( {} )", assignment.name, values.join(" ")),
+            ));
         }
     }
     uses::texts(program, &mut |used| {

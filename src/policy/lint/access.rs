@@ -39,7 +39,8 @@ pub(super) fn check(lint: &mut Lint<'_>) {
     let mut found = Vec::new();
     for (at, admit) in admits.iter().enumerate() {
         let shadow = admits[..at].iter().find(|earlier| {
-            covers(earlier.path.as_bstr(), admit.path.as_bstr()) && satisfy::implies(&admit.rule.class, &earlier.rule.class)
+            covers(earlier.path.as_bstr(), admit.path.as_bstr())
+                && satisfy::implies(&admit.rule.class, &earlier.rule.class)
         });
         if let Some(earlier) = shadow.filter(|earlier| earlier.rule.pos != admit.rule.pos) {
             let message = format!(
@@ -54,14 +55,23 @@ pub(super) fn check(lint: &mut Lint<'_>) {
             continue;
         }
         let denied = denies.iter().find(|deny| {
-            let hosts = deny.for_all() || (!admit.hosts.is_empty() && admit.hosts.iter().all(|host| deny.hosts.contains(host)));
+            let hosts =
+                deny.for_all() || (!admit.hosts.is_empty() && admit.hosts.iter().all(|host| deny.hosts.contains(host)));
             hosts
                 && covers(deny.path.as_bstr(), admit.path.as_bstr())
                 && satisfy::implies(&admit.rule.class, &deny.rule.class)
         });
         if let Some(deny) = denied {
-            let message = format!("admit of {} has no effect: deny of {} at {} takes it back", admit.path, deny.path, deny.rule.pos);
-            found.push(("denied-admit", admit, message, "deny wins over admit, wherever it stands"));
+            let message = format!(
+                "admit of {} has no effect: deny of {} at {} takes it back",
+                admit.path, deny.path, deny.rule.pos
+            );
+            found.push((
+                "denied-admit",
+                admit,
+                message,
+                "deny wins over admit, wherever it stands",
+            ));
             continue;
         }
         let private = PRIVATE.iter().find(|(path, _)| admit.path == *path);
@@ -69,7 +79,12 @@ pub(super) fn check(lint: &mut Lint<'_>) {
         let why = private.map(|(_, why)| *why).or(keys.then_some("keys of the server"));
         if let Some(why) = why.filter(|_| admit.for_all()) {
             let message = format!("everybody may read {}: {why}", admit.path);
-            found.push(("open-admit", admit, message, "name the hosts, or admit only what they need"));
+            found.push((
+                "open-admit",
+                admit,
+                message,
+                "name the hosts, or admit only what they need",
+            ));
         }
     }
     let found: Vec<_> = found
@@ -85,7 +100,10 @@ fn entries<'a>(lint: &Lint<'a>, section: Section) -> Vec<Entry<'a>> {
     let context = &lint.program.context;
     let split = |text: BString| -> Vec<BString> {
         let words = text.split(|byte| *byte == b',' || byte.is_ascii_whitespace());
-        words.filter(|word| !word.is_empty()).map(|word| word.to_ascii_lowercase().into()).collect()
+        words
+            .filter(|word| !word.is_empty())
+            .map(|word| word.to_ascii_lowercase().into())
+            .collect()
     };
     let rules = lint.program.section(section);
     rules
@@ -115,5 +133,8 @@ fn trimmed(path: &BString) -> BString {
 
 /// Whether a path is another or above it.
 pub(in crate::policy) fn covers(above: &BStr, path: &BStr) -> bool {
-    above == "/" || path.strip_prefix(above.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    above == "/"
+        || path
+            .strip_prefix(above.as_bytes())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }

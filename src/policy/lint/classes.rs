@@ -13,7 +13,9 @@ use crate::policy::{ClassExpr, Pos, names, satisfy, uses};
 
 pub(super) fn check(lint: &mut Lint<'_>) {
     let mut asked: Vec<(ClassExpr, Pos)> = Vec::new();
-    uses::predicates(lint.program, &mut |class, pos, _| asked.push((class.clone(), pos.clone())));
+    uses::predicates(lint.program, &mut |class, pos, _| {
+        asked.push((class.clone(), pos.clone()))
+    });
     never_runs(lint, &asked);
     unknown(lint, &asked);
     too_late(lint);
@@ -34,11 +36,15 @@ fn never_runs(lint: &mut Lint<'_>, asked: &[(ClassExpr, Pos)]) {
         let rivals = names.iter().enumerate().find_map(|(at, name)| {
             let kind = hard::rivals(name)?;
             let other = names[..at].iter().find(|other| hard::rivals(other) == Some(kind))?;
-            Some(format!("'{other}' and '{name}' are never true together: {kind} is one at a time; '|' means or"))
+            Some(format!(
+                "'{other}' and '{name}' are never true together: {kind} is one at a time; '|' means or"
+            ))
         });
         let hint = match never {
             Some((name, how)) => format!("no moment has the class '{name}': {how}"),
-            None if text.contains_str("..") || text.contains_str("&&") => "an empty term is false; 'a.b' means both".into(),
+            None if text.contains_str("..") || text.contains_str("&&") => {
+                "an empty term is false; 'a.b' means both".into()
+            }
             None => rivals.unwrap_or_else(|| "it contradicts itself".into()),
         };
         let message = format!("'{text}::' never holds, on no machine and at no time");
@@ -62,6 +68,8 @@ fn unknown(lint: &mut Lint<'_>, asked: &[(ClassExpr, Pos)]) {
     }
     let context = &lint.program.context;
     let mut found = Vec::new();
+    let mut places: Vec<_> = places.into_iter().collect();
+    places.sort_by_key(|(_, (pos, _))| (pos.line, pos.col));
     for (name, (pos, count)) in places {
         if context.has(name) || context.negated().iter().any(|known| known == name) || lint.definers.knows(name) {
             continue;
@@ -78,17 +86,33 @@ fn unknown(lint: &mut Lint<'_>, asked: &[(ClassExpr, Pos)]) {
             (None, true) => Tone::Warning,
             (None, false) => Tone::Note,
         };
-        let times = if count > 1 { format!(" ({count} predicates ask for it)") } else { String::new() };
+        let times = if count > 1 {
+            format!(" ({count} predicates ask for it)")
+        } else {
+            String::new()
+        };
         let (message, hint) = match tone {
             Tone::Warning => (format!("nobody defines the class '{name}'{times}"), near),
             Tone::Note => (
-                format!("nobody defines the class '{name}'{times}: it is true only where a host or a domain has that name"),
+                format!("nobody defines the class '{name}'{times}; a host or a domain may have that name"),
                 None,
             ),
         };
         found.push((tone, pos, message, hint));
     }
+    // A policy that defines no class at all gets them from the command line: one word about that is enough.
+    let guided = lint.definers.by_name.is_empty();
+    let mut told = false;
     for (tone, pos, message, hint) in found {
+        if guided && hint.is_none() {
+            if !told {
+                let message = format!("{message}, nor any other class");
+                let hint = "this policy wants its classes from outside: name them with -D";
+                lint.say("unknown-class", Tone::Note, pos, message, Some(hint.into()));
+            }
+            told = true;
+            continue;
+        }
         lint.say("unknown-class", tone, pos, message, hint);
     }
 }
@@ -103,7 +127,11 @@ fn near(lint: &Lint<'_>, name: &BStr) -> Option<String> {
     let known: Vec<&str> = own.chain(hard::well_known().map(|word| -> &str { word })).collect();
     let alike = |known: &&str| {
         let numbered = letters(known.as_bytes()) == letters(name);
-        let last = |text: &[u8]| text.rsplit(|byte| *byte == b'_').next().is_some_and(|part| part.len() < 2);
+        let last = |text: &[u8]| {
+            text.rsplit(|byte| *byte == b'_')
+                .next()
+                .is_some_and(|part| part.len() < 2)
+        };
         !numbered && !last(known.as_bytes()) && !last(name) && close(known, name)
     };
     did_you_mean(name, known.into_iter().filter(alike))
@@ -119,7 +147,12 @@ fn close(known: &str, name: &BStr) -> bool {
 /// Where the evaluation stands: what is assigned before what.
 fn too_late(lint: &mut Lint<'_>) {
     let Some(text) = &lint.program.text else { return };
-    let order: BTreeMap<&Pos, usize> = text.assignments.iter().enumerate().map(|(at, one)| (&one.pos, at)).collect();
+    let order: BTreeMap<&Pos, usize> = text
+        .assignments
+        .iter()
+        .enumerate()
+        .map(|(at, one)| (&one.pos, at))
+        .collect();
     let mut asked: Vec<(usize, ClassExpr, &Pos)> = Vec::new();
     for (at, assignment) in text.assignments.iter().enumerate() {
         let bound = names::own(&assignment.name).is_some_and(|own| names::BOUND.contains(&own));
@@ -141,20 +174,31 @@ fn too_late(lint: &mut Lint<'_>) {
     let mut found = Vec::new();
     for (at, class, pos) in asked {
         for name in class.names() {
-            let Some(definers) = lint.definers.by_name.get(name).filter(|_| hard::shape(name) == Shape::Free) else {
+            let Some(definers) = lint
+                .definers
+                .by_name
+                .get(name)
+                .filter(|_| hard::shape(name) == Shape::Free)
+            else {
                 continue;
             };
             let early = definers.iter().any(|definer| {
                 definer.when == When::Reading && order.get(&definer.pos).is_none_or(|defined| *defined < at)
             });
-            let own = text.assignments.get(at).is_some_and(|one| one.groups && one.name == name);
+            let own = text
+                .assignments
+                .get(at)
+                .is_some_and(|one| one.groups && one.name == name);
             if early || own || lint.definers.open || !said.insert((class.text().into(), name.into())) {
                 continue;
             }
             let first = &definers[0];
             let message = match first.when {
                 When::Reading => format!("'{name}' is not defined yet here: {} does so later", first.pos),
-                When::Running => format!("'{name}' is never defined yet here: it is set while rules run ({})", first.pos),
+                When::Running => format!(
+                    "'{name}' is never defined yet here: it is set while rules run ({})",
+                    first.pos
+                ),
             };
             found.push((pos.clone(), message));
         }
@@ -186,7 +230,10 @@ fn unused(lint: &mut Lint<'_>, asked: &[(ClassExpr, Pos)]) {
             how.contains("action sequence") || how.starts_with("SetState") || how.starts_with("the method")
         });
         if !elsewhere && first.how != "autodefine" {
-            found.push((first.pos.clone(), format!("nobody asks for the class '{name}' ({})", first.how)));
+            found.push((
+                first.pos.clone(),
+                format!("nobody asks for the class '{name}' ({})", first.how),
+            ));
         }
     }
     for (pos, message) in found {

@@ -11,9 +11,34 @@ static COMMON: &[&str] = &["/tmp", "/var/tmp", "/usr/tmp", "/dev/shm"];
 
 /// Directories that a system cannot do without.
 static SYSTEM: &[&str] = &[
-    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/root", "/sbin", "/srv", "/stand", "/usr",
-    "/usr/bin", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/sbin", "/usr/share", "/var", "/var/lib", "/var/spool",
-    "/var/mail", "/var/log", "/var/opt", "/net", "/export",
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/opt",
+    "/root",
+    "/sbin",
+    "/srv",
+    "/stand",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local",
+    "/usr/sbin",
+    "/usr/share",
+    "/var",
+    "/var/lib",
+    "/var/spool",
+    "/var/mail",
+    "/var/log",
+    "/var/opt",
+    "/net",
+    "/export",
 ];
 
 pub(super) fn check(lint: &mut Lint<'_>) {
@@ -37,7 +62,11 @@ pub(super) fn check(lint: &mut Lint<'_>) {
     for assignment in lint.program.text.iter().flat_map(|text| &text.assignments) {
         for value in &assignment.values {
             match value {
-                Value::Call(call) if functions.iter().any(|name| call.name.eq_ignore_ascii_case(name.as_bytes())) => {
+                Value::Call(call)
+                    if functions
+                        .iter()
+                        .any(|name| call.name.eq_ignore_ascii_case(name.as_bytes())) =>
+                {
                     command(lint, call.whole.as_bstr(), &call.pos);
                 }
                 Value::Word(text, pos) | Value::Text(text, pos) if assignment.groups && text.starts_with(b"/") => {
@@ -63,7 +92,7 @@ fn writable(lint: &mut Lint<'_>, rule: &Rule) {
         _ => Some(&rule.promiser),
     };
     let object = object.map(|text| context.expand(text.as_bstr())).unwrap_or_default();
-    if !open_to_all(&mode) || object.starts_with(b"/dev/") {
+    if !open_to_all(&mode) || object.contains_str("/dev/") || object.ends_with(b"/dev") {
         return;
     }
     let message = format!("mode={mode} lets everybody write {object}");
@@ -83,7 +112,11 @@ fn open_to_all(mode: &BString) -> bool {
             Some(b'+' | b'=') => (&part[1..], false),
             _ => (part, false),
         };
-        if let Some(bits) = digits.to_str().ok().and_then(|digits| u32::from_str_radix(digits, 8).ok()) {
+        if let Some(bits) = digits
+            .to_str()
+            .ok()
+            .and_then(|digits| u32::from_str_radix(digits, 8).ok())
+        {
             open |= !takes && bits & 0o002 != 0;
             sticky |= !takes && bits & 0o1000 != 0;
         } else if let Some(at) = part.find_byteset(b"+=") {
@@ -99,9 +132,17 @@ fn command(lint: &mut Lint<'_>, text: &BStr, pos: &Pos) {
     let text = lint.program.context.expand(text);
     let program = text.fields().next().unwrap_or_default();
     let program = program.trim_with(|c| matches!(c, '"' | '\'' | '(' | ';'));
-    if let Some(dir) = COMMON.iter().find(|dir| super::access::covers(dir.as_bytes().as_bstr(), program.as_bstr())) {
+    if let Some(dir) = COMMON
+        .iter()
+        .find(|dir| super::access::covers(dir.as_bytes().as_bstr(), program.as_bstr()))
+    {
         let message = format!("{} is run, but everybody may put a file into {dir}", program.as_bstr());
-        lint.warn("command-in-tmp", pos, message, "whoever is there first decides what runs here as root");
+        lint.warn(
+            "command-in-tmp",
+            pos,
+            message,
+            "whoever is there first decides what runs here as root",
+        );
     }
 }
 
@@ -114,13 +155,25 @@ fn is_system(path: &BString) -> bool {
 }
 
 fn tidy(lint: &mut Lint<'_>, rule: &Rule) {
-    let everything = rule.attrs.all("pattern").chain(rule.attrs.all("include")).any(|attr| attr.value == "*" || attr.value == ".*");
+    let everything = rule
+        .attrs
+        .all("pattern")
+        .chain(rule.attrs.all("include"))
+        .any(|attr| attr.value == "*" || attr.value == ".*");
     let deep = rule.attrs.get("recurse").is_some_and(|attr| attr.value != "0");
-    let narrowed = ["filter", "exclude", "size"].iter().any(|name| rule.attrs.get(name).is_some());
+    let narrowed = ["filter", "exclude", "size"]
+        .iter()
+        .any(|name| rule.attrs.get(name).is_some());
     if !everything || !deep || narrowed || !is(rule, "age", &["0"]) {
         return;
     }
-    for dir in lint.program.context.iterate(rule.promiser.as_bstr()).into_iter().take(100) {
+    for dir in lint
+        .program
+        .context
+        .iterate(rule.promiser.as_bstr())
+        .into_iter()
+        .take(100)
+    {
         if is_system(&dir) {
             let message = format!("this removes every file below {dir}, however young it is");
             lint.warn("clears-system", &rule.pos, message, "age=0 means any age");
@@ -129,11 +182,18 @@ fn tidy(lint: &mut Lint<'_>, rule: &Rule) {
 }
 
 fn purge(lint: &mut Lint<'_>, rule: &Rule) {
-    let Some(dest) = rule.attrs.get("destination") else { return };
+    let Some(dest) = rule.attrs.get("destination") else {
+        return;
+    };
     for dir in lint.program.context.iterate(dest.value.as_bstr()).into_iter().take(100) {
         if is_system(&dir) {
             let message = format!("purge=true removes everything in {dir} that the source does not have");
-            lint.warn("clears-system", &dest.pos, message, "only ignore= protects what is there");
+            lint.warn(
+                "clears-system",
+                &dest.pos,
+                message,
+                "only ignore= protects what is there",
+            );
         }
     }
 }

@@ -53,21 +53,39 @@ pub type Check = (&'static str, &'static str);
 pub static CHECKS: &[Check] = &[
     ("never-runs", "a predicate that no machine fulfils at any time"),
     ("unknown-class", "a class that nobody defines"),
-    ("class-too-late", "a class that is defined after the place where it is asked for"),
+    (
+        "class-too-late",
+        "a class that is defined after the place where it is asked for",
+    ),
     ("unused-class", "a class that is defined and nobody asks for"),
     ("no-turn", "rules whose action is in no action sequence"),
     ("unset-variable", "a variable that is used and never set"),
     ("variable-too-late", "a variable that a function gets before it is set"),
     ("unused-variable", "a variable that is set and never used"),
     ("contradiction", "promises that want different things of one object"),
-    ("edited-copy", "a file that is edited, and put back by a copy in each run"),
+    (
+        "edited-copy",
+        "a file that is edited, and put back by a copy in each run",
+    ),
     ("made-and-removed", "an object that one rule makes and another removes"),
-    ("shadowed-admit", "an admit rule that an earlier one keeps from ever deciding"),
-    ("denied-admit", "an admit rule of which a deny rule takes everything back"),
+    (
+        "shadowed-admit",
+        "an admit rule that an earlier one keeps from ever deciding",
+    ),
+    (
+        "denied-admit",
+        "an admit rule of which a deny rule takes everything back",
+    ),
     ("open-admit", "everybody may read what only few should"),
     ("world-writable", "a mode that lets everybody write"),
-    ("command-in-tmp", "a command that everybody can put something else in place of"),
-    ("clears-system", "a tidy or a purge that clears a directory of the system"),
+    (
+        "command-in-tmp",
+        "a command that everybody can put something else in place of",
+    ),
+    (
+        "clears-system",
+        "a tidy or a purge that clears a directory of the system",
+    ),
 ];
 
 /// What every check gets.

@@ -71,7 +71,13 @@ fn compare(lint: &mut Lint<'_>, object: &BString, first: &Wish<'_>, second: &Wis
                 && mine != other
             {
                 let message = format!("{object} gets {what}={mine} here and {what}={other} at {there}{both}");
-                lint.say("contradiction", tone, pos, message, Some("each run would change it twice".into()));
+                lint.say(
+                    "contradiction",
+                    tone,
+                    pos,
+                    message,
+                    Some("each run would change it twice".into()),
+                );
             }
         };
         let octal = |wish: &Option<(u32, &'_ Pos)>| wish.map(|(bits, _)| format!("{bits:o}"));
@@ -101,7 +107,13 @@ fn compare(lint: &mut Lint<'_>, object: &BString, first: &Wish<'_>, second: &Wis
             && one != other
         {
             let message = format!("{object} {how} {one} here, and {other} at {}{both}", a.pos);
-            lint.say("contradiction", tone, &b.pos, message, Some("the rule that runs last has its way".into()));
+            lint.say(
+                "contradiction",
+                tone,
+                &b.pos,
+                message,
+                Some("the rule that runs last has its way".into()),
+            );
         }
     }
     meets(lint, object, first, second, tone);
@@ -112,29 +124,47 @@ fn compare(lint: &mut Lint<'_>, object: &BString, first: &Wish<'_>, second: &Wis
 fn meets(lint: &mut Lint<'_>, object: &BString, one: &Wish<'_>, other: &Wish<'_>, tone: Tone) {
     let (a, b) = (one.rule, other.rule);
     if b.section == Section::EditFiles && one.copied.is_some() && compares_content(a) {
-        let message = format!("{object} is edited here, but the copy at {} compares its content", a.pos);
+        let message = format!(
+            "{object} is edited here, but the copy at {} compares its content",
+            a.pos
+        );
         let hint = "each run copies it and edits it again; copy to another name, or edit the original";
         lint.say("edited-copy", tone, &b.pos, message, Some(hint.into()));
     }
     let makes = match a.section {
-        Section::Files => a
-            .attrs
-            .get("action")
-            .is_some_and(|attr| attr.value.eq_ignore_ascii_case(b"touch") || attr.value.eq_ignore_ascii_case(b"create")),
+        Section::Files => a.attrs.get("action").is_some_and(|attr| {
+            attr.value.eq_ignore_ascii_case(b"touch") || attr.value.eq_ignore_ascii_case(b"create")
+        }),
         Section::Copy | Section::Links | Section::Directories => true,
-        Section::EditFiles => matches!(&a.body, Body::Edit(commands) if commands.iter().any(|c| c.name == "AutoCreate")),
+        Section::EditFiles => {
+            matches!(&a.body, Body::Edit(commands) if commands.iter().any(|c| c.name == "AutoCreate"))
+        }
         _ => false,
     };
-    let warns = b.attrs.get("action").is_some_and(|attr| attr.value.eq_ignore_ascii_case(b"warn"));
+    let warns = b
+        .attrs
+        .get("action")
+        .is_some_and(|attr| attr.value.eq_ignore_ascii_case(b"warn"));
     let removes = b.section == Section::Disable && b.attrs.get("rotate").is_none() && !warns;
     // `type=file` lets a link be, `type=link` a file.
-    let other_kind = b.attrs.get("type").is_some_and(|attr| {
-        attr.value.to_ascii_lowercase().starts_with(b"link") != (a.section == Section::Links)
-    });
+    let other_kind = b
+        .attrs
+        .get("type")
+        .is_some_and(|attr| attr.value.to_ascii_lowercase().starts_with(b"link") != (a.section == Section::Links));
     let moved_first = b.attrs.get("destination").is_some() || a.section == Section::Links;
     if makes && removes && !other_kind && !moved_first {
-        let message = format!("{object} is removed here, and made by {} at {}", a.section.name(), a.pos);
-        lint.say("made-and-removed", tone, &b.pos, message, Some("each run would do both".into()));
+        let message = format!(
+            "{object} is removed here, and made by {} at {}",
+            a.section.name(),
+            a.pos
+        );
+        lint.say(
+            "made-and-removed",
+            tone,
+            &b.pos,
+            message,
+            Some("each run would do both".into()),
+        );
     }
 }
 
@@ -142,14 +172,20 @@ fn meets(lint: &mut Lint<'_>, object: &BString, one: &Wish<'_>, other: &Wish<'_>
 fn compares_content(rule: &Rule) -> bool {
     rule.attrs.get("type").is_some_and(|attr| {
         let kind = attr.value.to_ascii_lowercase();
-        ["checksum", "sum", "byte", "binary", "any"].iter().any(|name| kind == name.as_bytes())
+        ["checksum", "sum", "byte", "binary", "any"]
+            .iter()
+            .any(|name| kind == name.as_bytes())
     })
 }
 
 /// The objects of a rule and what it wants of each.
 fn wishes_of<'a>(lint: &Lint<'_>, rule: &'a Rule) -> Vec<(BString, Wish<'a>)> {
     let context = &lint.program.context;
-    let value = |name: &str| rule.attrs.get(name).map(|attr| (context.expand(attr.value.as_bstr()), &attr.pos));
+    let value = |name: &str| {
+        rule.attrs
+            .get(name)
+            .map(|attr| (context.expand(attr.value.as_bstr()), &attr.pos))
+    };
     let recurse = value("recurse").is_some_and(|(text, _)| text != "0");
     let wish = || Wish {
         rule,
@@ -162,30 +198,54 @@ fn wishes_of<'a>(lint: &Lint<'_>, rule: &'a Rule) -> Vec<(BString, Wish<'a>)> {
     };
     let plain = |object: BString| {
         let object = object.strip_suffix(b"/.").map_or(object.clone(), BString::from);
-        let trimmed = if object.len() > 1 { object.trim_end_with(|c| c == '/') } else { &object };
+        let trimmed = if object.len() > 1 {
+            object.trim_end_with(|c| c == '/')
+        } else {
+            &object
+        };
         BString::from(trimmed)
     };
     let promiser = rule.promiser.as_bstr();
     let mut found: Vec<(BString, Wish<'a>)> = Vec::new();
     match rule.section {
         Section::Files | Section::Directories | Section::Disable => {
-            found.extend(context.iterate(promiser).into_iter().take(MOST_OBJECTS).map(|object| (plain(object), wish())));
+            found.extend(
+                context
+                    .iterate(promiser)
+                    .into_iter()
+                    .take(MOST_OBJECTS)
+                    .map(|object| (plain(object), wish())),
+            );
         }
         Section::Copy => {
-            let dest = value("destination").map(|_| rule.attrs.get("destination")).and_then(|attr| attr).map(|attr| attr.value.as_bstr());
+            let dest = rule.attrs.get("destination").map(|attr| attr.value.as_bstr());
             let server = value("server").map(|(text, _)| text).unwrap_or_default();
-            for (source, dest) in context.iterate_tied(promiser, dest.unwrap_or_default()).into_iter().take(MOST_OBJECTS) {
+            for (source, dest) in context
+                .iterate_tied(promiser, dest.unwrap_or_default())
+                .into_iter()
+                .take(MOST_OBJECTS)
+            {
                 let mut wish = wish();
-                let purges = rule.attrs.get("purge").is_some_and(|attr| attr.value.eq_ignore_ascii_case(b"true"));
+                let purges = rule
+                    .attrs
+                    .get("purge")
+                    .is_some_and(|attr| attr.value.eq_ignore_ascii_case(b"true"));
                 // Trees from several places may be laid over each other, unless one clears away the others.
                 if !recurse || purges {
-                    wish.copied = Some(if server.is_empty() { source } else { format!("{server}:{source}").into() });
+                    wish.copied = Some(if server.is_empty() {
+                        source
+                    } else {
+                        format!("{server}:{source}").into()
+                    });
                 }
                 found.push((plain(dest), wish));
             }
         }
         Section::Links => {
-            if let Body::Link { to, children: false, .. } = &rule.body {
+            if let Body::Link {
+                to, children: false, ..
+            } = &rule.body
+            {
                 let mut wish = wish();
                 wish.linked = Some(context.expand(to.as_bstr()));
                 found.push((plain(context.expand(promiser)), wish));

@@ -35,7 +35,11 @@ pub(super) fn check(lint: &mut Lint<'_>) {
     if sequence.is_empty() || sequence.iter().any(|entry| entry.text.contains(&b'$')) {
         return;
     }
-    let has = |word: &str| sequence.iter().any(|entry| entry.text.split(|byte| *byte == b'.').next() == Some(word.as_bytes()));
+    let has = |word: &str| {
+        sequence
+            .iter()
+            .any(|entry| entry.text.split(|byte| *byte == b'.').next() == Some(word.as_bytes()))
+    };
     let mut idle = BTreeMap::new();
     for rule in &lint.program.rules {
         let words = words(rule.section);
@@ -44,8 +48,16 @@ pub(super) fn check(lint: &mut Lint<'_>) {
         }
     }
     for (section, (pos, count)) in idle {
-        let rules = if count == 1 { "this rule".to_string() } else { format!("these {count} rules") };
-        let message = format!("{rules} of {}: never run: {} is in no action sequence", section.name(), words(section).join(" or "));
+        let rules = if count == 1 {
+            "this rule".to_string()
+        } else {
+            format!("these {count} rules")
+        };
+        let message = format!(
+            "{rules} of {}: never run: {} is in no action sequence",
+            section.name(),
+            words(section).join(" or ")
+        );
         let hint = format!("add '{}' to actionsequence in control:", words(section)[0]);
         lint.say("no-turn", Tone::Warning, pos, message, Some(hint));
     }

@@ -12,8 +12,27 @@ use crate::policy::{Body, Pos, Scope, Section, names, uses};
 
 /// Commands that people write as `$(command)` in a text for a shell.
 static COMMANDS: &[&str] = &[
-    "hostname", "pwd", "whoami", "uname", "tty", "nproc", "id", "logname", "who", "uptime", "mktemp", "dirname", "basename",
-    "cat", "runlevel", "domainname", "dnsdomainname", "users", "groups", "locale", "getconf",
+    "hostname",
+    "pwd",
+    "whoami",
+    "uname",
+    "tty",
+    "nproc",
+    "id",
+    "logname",
+    "who",
+    "uptime",
+    "mktemp",
+    "dirname",
+    "basename",
+    "cat",
+    "runlevel",
+    "domainname",
+    "dnsdomainname",
+    "users",
+    "groups",
+    "locale",
+    "getconf",
 ];
 
 pub(super) fn check(lint: &mut Lint<'_>) {
@@ -53,9 +72,14 @@ fn unset(lint: &mut Lint<'_>, set: &BTreeMap<BString, Pos>) {
             || set.contains_key(name)
             || asked.contains(name)
             || program.context.lookup(name).is_some()
-            || program.context.lookup(&reference.written[2..reference.written.len() - 1]).is_some()
+            || program
+                .context
+                .lookup(&reference.written[2..reference.written.len() - 1])
+                .is_some()
             || name.iter().all(u8::is_ascii_digit)
-            || reference.scope.is_some_and(|scope| scope != "main" && scope != "update")
+            || reference
+                .scope
+                .is_some_and(|scope| scope != "main" && scope != "update")
             || (methods && reference.scope.is_some())
     };
     let whole = lint.whole && !modules;
@@ -74,13 +98,22 @@ fn unset(lint: &mut Lint<'_>, set: &BTreeMap<BString, Pos>) {
                 continue;
             }
             let pos = used.pos.clone();
-            found.insert(reference.name.into(), (pos, Tone::Warning, reference.written.into(), near, 1));
+            found.insert(
+                reference.name.into(),
+                (pos, Tone::Warning, reference.written.into(), near, 1),
+            );
         }
     });
     for (name, (pos, tone, written, near, count)) in found {
-        let times = if count > 1 { format!(", {count} times") } else { String::new() };
+        let times = if count > 1 {
+            format!(", {count} times")
+        } else {
+            String::new()
+        };
         let message = format!("{written} is used{times}, but nothing sets '{name}'");
-        let hint = near.or_else(|| Some("a reference to what is not set stays in the text as it is written".into()));
+        let hint = near.or_else(|| {
+            Some("set it in control: or in the environment; otherwise the text stays as it is written".into())
+        });
         lint.say("unset-variable", tone, &pos, message, hint);
     }
 }
@@ -106,7 +139,10 @@ fn shell_sets(text: &BStr, name: &str) -> bool {
         let before = &text[..at];
         let after = &text[at + name.len()..];
         let alone = boundary(before.last()) && !before.ends_with(b"${") && !before.ends_with(b"$(");
-        alone && (after.starts_with(b"=") || before.ends_with(b"for ") || (before.contains_str("read ") && boundary(after.first())))
+        alone
+            && (after.starts_with(b"=")
+                || before.ends_with(b"for ")
+                || (before.contains_str("read ") && boundary(after.first())))
     })
 }
 
@@ -118,8 +154,7 @@ fn near(set: &BTreeMap<BString, Pos>, name: &BStr) -> Option<String> {
     let letters = |text: &[u8]| -> Vec<u8> { text.iter().filter(|byte| !byte.is_ascii_digit()).copied().collect() };
     let most = if name.len() < 9 { 1 } else { 2 };
     let alike = set.keys().filter(|known| {
-        letters(known) != letters(name)
-            && (known.eq_ignore_ascii_case(name) || distance(known, name) <= most)
+        letters(known) != letters(name) && (known.eq_ignore_ascii_case(name) || distance(known, name) <= most)
     });
     did_you_mean(name, alike.filter_map(|known| known.to_str().ok()))
 }
@@ -140,7 +175,10 @@ fn too_late(lint: &mut Lint<'_>) {
                     continue;
                 }
                 if let Some(pos) = later.get(&BString::from(reference.name)) {
-                    let message = format!("{} gets {}, which is set only later, at {pos}", call.name, reference.written);
+                    let message = format!(
+                        "{} gets {}, which is set only later, at {pos}",
+                        call.name, reference.written
+                    );
                     found.push((call.pos.clone(), message));
                 }
             }
@@ -173,7 +211,10 @@ fn unused(lint: &mut Lint<'_>, set: &BTreeMap<BString, Pos>) {
             used.extend(args.iter().cloned());
         }
     }
-    let own: Vec<(&BString, &Pos)> = set.iter().filter(|(name, _)| !uses::is_special(name) && !used.contains(*name)).collect();
+    let own: Vec<(&BString, &Pos)> = set
+        .iter()
+        .filter(|(name, _)| !uses::is_special(name) && !used.contains(*name))
+        .collect();
     for (name, pos) in own {
         let hint = did_you_mean(name, names::SCALARS.iter().chain(names::LISTS).copied());
         let message = format!("nothing uses the variable '{name}'");
@@ -184,7 +225,9 @@ fn unused(lint: &mut Lint<'_>, set: &BTreeMap<BString, Pos>) {
 /// Every name after a `$(` or `${`, in comments and texts alike; contexts in front of it are left out.
 fn mentioned(bytes: &[u8]) -> impl Iterator<Item = BString> {
     bytes.find_iter(b"$").filter_map(|at| {
-        let inner = bytes[at + 1..].strip_prefix(b"(").or(bytes[at + 1..].strip_prefix(b"{"))?;
+        let inner = bytes[at + 1..]
+            .strip_prefix(b"(")
+            .or(bytes[at + 1..].strip_prefix(b"{"))?;
         let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'.';
         let end = inner.iter().position(|byte| !is_name(byte)).unwrap_or(inner.len());
         let name = &inner[..end];

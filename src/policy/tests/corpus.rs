@@ -31,7 +31,10 @@ fn check(dir: &Path, file: &str) -> Result<Program, Vec<PolicyError>> {
         ..Table::default()
     };
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    let options = Options { any_section: true, ..Options::default() };
+    let options = Options {
+        any_section: true,
+        ..Options::default()
+    };
     load(name.as_str().into(), Phase::Main, &options, host(), &mut world)
 }
 

@@ -46,7 +46,10 @@ fn sections_of_the_other_kind_of_file_are_named_as_such() {
     let errors = load("s".into(), Phase::Server, &options, host(), &mut world).unwrap_err();
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].to_string(), "s:3:1: This belongs in cfagent.conf");
-    let options = Options { any_section: true, ..Options::default() };
+    let options = Options {
+        any_section: true,
+        ..Options::default()
+    };
     world
         .files
         .insert("s".into(), b"files:\n /x\nadmit:\n /x *.org\n".to_vec());

@@ -74,7 +74,16 @@ fn check(bytes: Vec<u8>) {
     for phase in [Phase::Main, Phase::Server] {
         let mut world = Table::default();
         world.files.insert("p".into(), bytes.clone());
-        match load("p".into(), phase, &Options { any_section: true, ..Options::default() }, host(), &mut world) {
+        match load(
+            "p".into(),
+            phase,
+            &Options {
+                any_section: true,
+                ..Options::default()
+            },
+            host(),
+            &mut world,
+        ) {
             Ok(program) => {
                 for rule in &program.rules {
                     let _ = program.context.holds(&rule.class);

@@ -17,11 +17,12 @@ use log::{LevelFilter, error, info, warn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::judge::{self, Ask};
 use crate::agent::lastgood::{Generation, Reader};
 use crate::diag::{Exit, Fail, stderr_line};
 use crate::facts::{Host, Machine, initial_context};
 use crate::keys::{KeyError, Store};
-use crate::policy::PolicyError;
+use crate::policy::{self, PolicyError, Program};
 use crate::serve::{Config, Limits, Server, load};
 use crate::state;
 use crate::sys::Paths;
@@ -59,6 +60,8 @@ fn command() -> clap::Command {
         )
         .arg(flag("no-fork", 'F', "Stay in the foreground, log to standard error"))
         .arg(flag("parse-only", 'p', "Check the policy file and end"))
+        .arg(judge::lint_arg().requires("parse-only"))
+        .arg(judge::json_arg().requires("lint"))
         .arg(
             Arg::new("port")
                 .long("port")
@@ -98,6 +101,9 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
             Fail::new(Exit::Policy, format!("there is no policy file {}", policy.entry))
                 .hint(format!("it belongs into {}", policy.paths.inputs().display())),
         );
+    }
+    if let Some(ask) = Ask::from_matches(&matches) {
+        return ask.answer(&policy.looked_at);
     }
     if matches.get_flag("parse-only") {
         return Ok(Exit::Done);
@@ -148,6 +154,9 @@ struct Policy {
     paths: Paths,
     entry: BString,
     env: Vec<(OsString, OsString)>,
+    options: policy::Options,
+    /// What is judged, not served.
+    looked_at: Vec<Program>,
     /// Where the last policy that was in order is kept. A policy named by hand, or checked only, is not.
     kept: Option<PathBuf>,
     seen: Vec<(PathBuf, Option<Stamp>)>,
@@ -173,9 +182,15 @@ impl Policy {
         let library_path = matches.get_one::<OsString>("ld-library-path").cloned();
         let paths = Paths::from_env();
         let own = entry == "cfservd.conf" && !matches.get_flag("parse-only");
+        let options = policy::Options {
+            keep_text: matches.get_flag("lint"),
+            ..policy::Options::default()
+        };
         Policy {
             kept: own.then(|| paths.state()),
             paths,
+            options,
+            looked_at: Vec::new(),
             entry: entry.into_encoded_bytes().into(),
             env: library_path
                 .map(|path| ("LD_LIBRARY_PATH".into(), path))
@@ -195,7 +210,7 @@ impl Policy {
         let mut reader = Reader::recording(&mut world, now.timestamp().as_second(), false);
         // Stamps first: what changes while we read is read again.
         self.look();
-        let (mut config, program) = load(self.entry.as_ref(), context, &mut reader)?;
+        let (mut config, program) = load(self.entry.as_ref(), &self.options, context, &mut reader)?;
         for warning in &program.warnings {
             warn!("{warning}");
         }
@@ -208,6 +223,9 @@ impl Policy {
         let known: Vec<PathBuf> = self.seen.iter().map(|(path, _)| path.clone()).collect();
         if program.files != known {
             self.seen = program.files.iter().map(|path| (path.clone(), stamp(path))).collect();
+        }
+        if self.options.keep_text {
+            self.looked_at.push(program);
         }
         Ok(config)
     }
@@ -223,7 +241,7 @@ impl Policy {
         let context = initial_context(&host, &Zoned::now());
         let mut world = Machine::new(&self.paths, host);
         let mut reader = Reader::replaying(&mut world, kept);
-        let (mut config, program) = load(self.entry.as_ref(), context, &mut reader).ok()?;
+        let (mut config, program) = load(self.entry.as_ref(), &self.options, context, &mut reader).ok()?;
         config.env.clone_from(&self.env);
         self.seen = program.files.iter().map(|path| (path.clone(), stamp(path))).collect();
         self.refuse(errors);

@@ -18,6 +18,14 @@ pub fn lint_arg() -> Arg {
         .help("With -p: also tell what is legal but hardly meant")
 }
 
+/// `--json`, for tools that have no other use for it.
+pub fn json_arg() -> Arg {
+    Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .help("Findings as JSON, one object a line")
+}
+
 /// `--explain`.
 pub fn explain_arg() -> Arg {
     Arg::new("explain")
@@ -64,20 +72,32 @@ impl Ask {
         let terminal = std::io::stdout().is_terminal();
         let mut out = Out::stdout();
         let mut say = |text: String| {
-            let line = if terminal { bstr::join("\n", text.lines().map(|line| harmless(line.as_bytes()))) } else { text.into_bytes() };
-            out.line(line).map_err(|e| Fail::new(Exit::Failed, "cannot write").because(e))
+            let line = if terminal {
+                bstr::join("\n", text.lines().map(|line| harmless(line.as_bytes())))
+            } else {
+                text.into_bytes()
+            };
+            out.line(line)
+                .map_err(|e| Fail::new(Exit::Failed, "cannot write").because(e))
         };
         match &self.what {
             What::Lint => {
                 let findings: Vec<Finding> = programs.iter().flat_map(policy::lint).collect();
                 for finding in &findings {
-                    say(if self.json { finding_json(finding) } else { finding_text(finding, terminal) })?;
+                    say(if self.json {
+                        finding_json(finding)
+                    } else {
+                        finding_text(finding, terminal)
+                    })?;
                 }
                 let clean = findings.iter().all(|finding| finding.tone == Tone::Note);
                 Ok(Exit::Code(u8::from(!clean)))
             }
             What::Explain(word) => {
-                let all: Vec<Explained> = programs.iter().map(|program| policy::explain(program, word.as_bstr())).collect();
+                let all: Vec<Explained> = programs
+                    .iter()
+                    .map(|program| policy::explain(program, word.as_bstr()))
+                    .collect();
                 let known = all.iter().any(|explained| explained.known);
                 for (program, explained) in programs.iter().zip(&all).filter(|(_, one)| one.known || !known) {
                     for line in self.explained(program, explained, programs.len() > 1) {
@@ -105,7 +125,12 @@ impl Ask {
             lines.push(text);
         }
         lines.extend(explained.facts.iter().cloned());
-        lines.extend(explained.mentions.iter().map(|mention| mention_text(mention, explained.about, program.sequence.len())));
+        lines.extend(
+            explained
+                .mentions
+                .iter()
+                .map(|mention| mention_text(mention, explained.about, program.sequence.len())),
+        );
         lines
     }
 }
@@ -149,7 +174,11 @@ fn mention_text(mention: &Mention, about: policy::About, entries: usize) -> Stri
         true => String::new(),
         false => format!(" [decides {}]", mention.decides.join(", ")),
     };
-    let relation = if acts { String::new() } else { format!("{} ", mention.relation) };
+    let relation = if acts {
+        String::new()
+    } else {
+        format!("{} ", mention.relation)
+    };
     format!(
         "{}: {relation}{}: ({}:: {holds}{turn}) {}{decides}",
         mention.pos,
