@@ -119,7 +119,7 @@ pub fn lint(program: &Program) -> Vec<Finding> {
         .collect();
     let mut findings = lint.findings;
     let place = |pos: &Pos| (order.get(&*pos.file).copied(), pos.line, pos.col);
-    findings.sort_by(|a, b| place(&a.what.pos).cmp(&place(&b.what.pos)));
+    findings.sort_by_key(|finding| place(&finding.what.pos));
     findings.dedup_by(|a, b| a.check == b.check && a.what.pos == b.what.pos && a.what.message == b.what.message);
     findings
 }

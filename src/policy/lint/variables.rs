@@ -127,7 +127,7 @@ fn meant(reference: &Reference<'_>, text: &BStr, reader: Reader) -> bool {
     match reader {
         Reader::Agent => true,
         Reader::Shell if COMMANDS.contains(&&*name) || name == "date" => false,
-        Reader::Shell => !(braces && upper) && !shell_sets(text, &name),
+        Reader::Shell => !(shell_sets(text, &name) || (braces && upper)),
         Reader::Other => false,
     }
 }
