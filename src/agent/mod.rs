@@ -21,6 +21,7 @@
 //! | `objects` | wildcards, homes, what is ignored |
 //! | `checksums` | content that should not change |
 //! | `diff` | unified diffs |
+//! | `no_effect` | what has no effect on Linux, told |
 //! | `resources` | the resource file `cfrc` |
 //! | `filters` | conditions on files and processes, `filter=` |
 //! | `copy`, `files`, `directories`, `links`, `editfiles`, `tidy`, `disable` | the actions on files |
@@ -51,6 +52,7 @@ pub mod mode;
 mod module;
 mod mounts;
 mod netconfig;
+mod no_effect;
 mod objects;
 mod options;
 pub mod owner;
@@ -76,6 +78,7 @@ pub use action::{ACTIONS, Action, Work};
 pub use event::Event;
 pub use job::{BadAttr, BytesPath, Job};
 pub use memory::Memory;
+pub use no_effect::names as without_effect;
 pub use options::RunOptions;
 pub use phases::{Ending, Setup, look, run};
 pub use report::{Level, Levels, Report, Sink, Tally};

@@ -12,7 +12,7 @@ use super::methods::Called;
 use super::report::{Report, RuleSwitches};
 use super::resources::Resources;
 use super::visit::{Begun, Counts, Outcome};
-use super::{Job, Memory, RunOptions, Sources};
+use super::{Job, Memory, RunOptions, Sources, no_effect};
 use crate::facts::Machine;
 use crate::fsx::Dir;
 use crate::policy::{ClassExpr, Context, Phase, PolicyError, Program, Rule, SequenceEntry};
@@ -164,11 +164,17 @@ impl<'a> Run<'a> {
             .collect()
     }
 
+    /// All rules, in text order.
+    pub(super) fn all_rules(&self) -> Vec<Rc<Rule>> {
+        self.rules.clone()
+    }
+
     /// Runs the action sequence in at most `passes` passes, then the alerts.
     pub fn go(&mut self, passes: u32) {
         for class in self.ctx.classes() {
             self.check_abort(&class);
         }
+        no_effect::tell(self);
         for pass in 1..=passes {
             self.pass = pass;
             for entry in self.sequence.clone() {

@@ -39,6 +39,8 @@ pub struct Context {
     variables: [HashMap<BString, BString>; 4],
     /// Control and special variables by lower-case name.
     own: HashMap<&'static str, BString>,
+    /// Where a control variable of one value was written.
+    places: HashMap<&'static str, Pos>,
     /// The words of control variables.
     lists: HashMap<&'static str, Vec<Word>>,
     env: Arc<HashMap<BString, BString>>,
@@ -261,7 +263,7 @@ impl Context {
             None => self
                 .own
                 .get(own)
-                .map(|v| (self.expand(v.as_ref()), None))
+                .map(|v| (self.expand(v.as_ref()), self.places.get(own).cloned()))
                 .into_iter()
                 .collect(),
         }
@@ -283,6 +285,11 @@ impl Context {
             self.lists.remove(own);
             self.own.remove(own);
         }
+    }
+
+    /// Notes where a control variable of one value is written.
+    pub(super) fn place(&mut self, own: &'static str, pos: &Pos) {
+        self.places.insert(own, pos.clone());
     }
 
     pub(super) fn push_list(&mut self, own: &'static str, class: &ClassExpr, word: BString, pos: &Pos) {

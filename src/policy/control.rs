@@ -100,7 +100,12 @@ impl Evaluation<'_> {
                 self.warn(pos, "ChecksumDatabase variable is deprecated: it has no effect");
             }
             Some(own) if names::is_list(own) => self.extend_list(own, values),
-            _ => self.assign(own, name, values),
+            own => {
+                if let Some(own) = own {
+                    self.program.context.place(own, &pos);
+                }
+                self.assign(own, name, values);
+            }
         }
     }
 

@@ -67,11 +67,11 @@ fn options_of_the_policy_win_and_those_of_the_administrator_stay_where_it_has_no
     let t = desk.path("");
     let t = t.to_str().unwrap().trim_end_matches('/');
     let before =
-        format!("nexus:{t}/nexus/u1\t{t}/nexus/u1 nfs4 hard,_netdev 0 0\ndax:/scratch {t}/scratch nfs rw 1 2\n");
+        format!("nexus:{t}/nexus/u1\t{t}/nexus/u1 nfs4 hard,_netdev 0 0\ndax:/scratch {t}/scratch nfs4 rw 1 2\n");
     desk.put_system("etc/fstab", &before);
     desk.run(&[], &model("addmounts"));
     let after = desk.read_system("etc/fstab");
-    assert!(after.starts_with(&before.replace("nfs rw", "nfs ro,soft")), "{after}");
+    assert!(after.starts_with(&before.replace("nfs4 rw", "nfs4 ro,soft")), "{after}");
 }
 
 #[test]

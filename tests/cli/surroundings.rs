@@ -192,3 +192,40 @@ fn a_wrong_time_zone_is_told_with_the_place_of_the_setting() {
         ["cfengine:HOST: checktimezone: timezone is not set in control: nothing was compared"]
     );
 }
+
+#[test]
+fn what_has_no_effect_on_linux_is_told_once_with_its_place() {
+    let desk = Desk::new();
+    desk.put("f", "", 0o644);
+    let policy = "control:\n actionsequence = ( files )\n SUNInstallCommand = ( \"/usr/sbin/pkgadd %s\" )\n\
+        files:\n @T@/f flags=schg\n @T@/f flags=arch mode=644\nscli:\n any::\n x\n never::\n y\n";
+    let said = desk.run(&["-v"], policy);
+    let lines: Vec<&String> = said
+        .out
+        .iter()
+        .filter(|line| line.contains("has no effect here"))
+        .collect();
+    let wanted = [
+        "cfengine:HOST: TOP/inputs/p.cf:5: flags= has no effect here: only BSD has such flags",
+        "cfengine:HOST: TOP/inputs/p.cf:9: scli: has no effect here: there is no SNMP interpreter",
+        "cfengine:HOST: TOP/inputs/p.cf:3: SUNInstallCommand has no effect here: it is for another system's package manager",
+    ];
+    assert_eq!(lines, wanted);
+    assert_eq!(desk.run(&["-I"], policy).out, [""; 0]);
+}
+
+#[test]
+fn the_manual_and_the_list_of_deviations_name_all_that_has_no_effect() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let (page, list) = (read("man/cfagent.conf.5"), read("share/doc/deviations.md"));
+    let section = page.split(".Ss Without effect on Linux").nth(1).unwrap();
+    for name in dsau::agent::without_effect() {
+        let bare = name.trim_end_matches([':', '=']);
+        assert!(section.contains(bare), "{name} is missing in cfagent.conf(5)");
+        assert!(
+            list.contains(&format!("`{name}`")),
+            "{name} is missing in deviations.md"
+        );
+    }
+}

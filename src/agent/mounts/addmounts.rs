@@ -84,18 +84,18 @@ pub fn line(run: &mut Run<'_>, want: &Want, tab: &mut Tab) -> Result<bool, Strin
             known.source, known.target, entry.source
         ));
     }
-    let same = known.kind == entry.kind && (!want.stated || known.options == entry.options);
     // What an administrator wrote by hand stays where the policy is silent.
-    if same || (known.kind.starts_with(b"nfs") && entry.kind == "nfs" && !want.stated) {
+    let kind = if want.kind_stated { &entry.kind } else { &known.kind };
+    let options = if want.stated { &entry.options } else { &known.options };
+    if *kind == known.kind && *options == known.options {
         return Ok(false);
     }
-    let options = if want.stated { &entry.options } else { &known.options };
     let what = format!(
         "{} in {shown} from {} {} to {} {options}",
-        entry.target, known.kind, known.options, entry.kind
+        entry.target, known.kind, known.options, kind
     );
     tell(run, "change", "Changing", what);
-    tab.table.change(at, &entry.kind, options);
+    tab.table.change(at, kind, options);
     Ok(true)
 }
 

@@ -118,7 +118,11 @@ fn from_server(run: &mut Run<'_>, job: &Job, spool: &BString) -> Result<Outcome,
     let made =
         mount_point(run, &target, &mounts).map_err(|error| format!("cannot make the mount point {target}: {error}"))?;
     let mut tab = Tab::read(run).map_err(|error| format!("cannot look at {}: {error}", tab::path(run).display()))?;
-    let want = Want { entry, stated: false };
+    let want = Want {
+        entry,
+        stated: false,
+        kind_stated: false,
+    };
     let changed = line(run, &want, &mut tab)?;
     tab.save(run)
         .map_err(|error| format!("cannot save {}: {error}", tab.shown()))?;

@@ -16,6 +16,8 @@ pub struct Want {
     pub entry: Entry,
     /// The policy says something about its options: a line with other ones is changed.
     pub stated: bool,
+    /// The policy says which type of file system it is (`nfstype`).
+    pub kind_stated: bool,
 }
 
 /// The two sides of a mount rule: source and mount point. That of a mountable is its path.
@@ -84,7 +86,12 @@ pub fn want(run: &Run<'_>, job: &Job) -> Result<Option<Want>, String> {
         kind: kind_of(run),
         options,
     };
-    Ok(Some(Want { entry, stated }))
+    let kind_stated = run.ctx.is_set("nfstype");
+    Ok(Some(Want {
+        entry,
+        stated,
+        kind_stated,
+    }))
 }
 
 /// `nfstype`, else `nfs`.
