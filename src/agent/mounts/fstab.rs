@@ -54,7 +54,7 @@ impl Fstab {
 
     /// The file.
     pub fn content(&self) -> Vec<u8> {
-        let mut content = Vec::from(bstr::join("\n", &self.lines));
+        let mut content = bstr::join("\n", &self.lines);
         if !self.open && !self.lines.is_empty() {
             content.push(b'\n');
         }
