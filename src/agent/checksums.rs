@@ -1,6 +1,7 @@
 //! `checksum=`: files whose content should not change, and set-uid programs that should not appear (cfengine2.md 14.2).
 //! What they were is remembered in the state directory.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -9,9 +10,9 @@ use bstr::{BStr, BString, ByteVec};
 
 use super::Run;
 use super::job::{BadAttr, BytesPath};
-use super::report::Level;
+use super::report::{Level, Report};
 use crate::fsx::{Dir, digest_of};
-use crate::state::{Classes, Digests, key_of};
+use crate::state::{Classes, Damage, Digests, Store, key_of};
 
 /// Minutes for which `checksum_alerts` holds after a change.
 const ALERT_MINUTES: i64 = 60;
@@ -32,20 +33,61 @@ pub fn algorithms(word: &BStr) -> Result<Vec<&'static str>, BadAttr> {
     })
 }
 
+/// The digests of a run: read once, written with the locks after each entry of the action sequence.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    known: Option<Digests>,
+    fresh: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Watched {
+    /// Writes down what is new.
+    pub fn save(&mut self, store: &Store, report: &mut Report<'_>) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let fresh = std::mem::take(&mut self.fresh);
+        let written = store.update(Digests::FILE, |digests: &mut Digests| {
+            for (key, news) in fresh {
+                digests.files.entry(key).or_default().extend(news);
+            }
+        });
+        told(written, report);
+    }
+}
+
+fn told(written: io::Result<Option<Damage>>, report: &mut Report<'_>) {
+    match written {
+        Ok(None) => {}
+        Ok(Some(damage)) => report.error(damage),
+        Err(error) => report.error(format_args!("Cannot remember checksums: {error}")),
+    }
+}
+
+/// What is remembered of files.
+fn known<'a>(run: &'a mut Run<'_>) -> io::Result<&'a Digests> {
+    if run.memory.watched.known.is_none()
+        && let Some(store) = run.memory.store()
+    {
+        let (known, damage) = store.read::<Digests>(Digests::FILE)?;
+        if let Some(damage) = damage {
+            run.report.error(damage);
+        }
+        run.memory.watched.known = Some(known);
+    }
+    Ok(run.memory.watched.known.get_or_insert_default())
+}
+
 /// Compares a file with what is remembered of it.
 pub fn check(run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, algorithms: &[&'static str]) -> io::Result<()> {
     let digest = blake3::Hash::from_bytes(digest_of(dir.read(name)?)?)
         .to_hex()
         .to_string();
-    let Some(store) = run.memory.store().cloned() else {
+    if run.memory.store().is_none() {
         return Ok(());
-    };
-    let key = key_of(path.as_os_str().as_bytes());
-    let (known, damage) = store.read::<Digests>(Digests::FILE)?;
-    if let Some(damage) = damage {
-        run.report.error(damage);
     }
-    let known = known.files.get(&key).cloned().unwrap_or_default();
+    let key = key_of(path.as_os_str().as_bytes());
+    let known = known(run)?.files.get(&key).cloned().unwrap_or_default();
     let update = run.is_on("ChecksumUpdates");
     let shown = path.display();
     let mut news = known.clone();
@@ -74,9 +116,11 @@ pub fn check(run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, algorithms:
         }
     }
     if news != known && !run.dry {
-        store.update(Digests::FILE, |digests: &mut Digests| {
-            digests.files.entry(key).or_default().extend(news);
-        })?;
+        let watched = &mut run.memory.watched;
+        if let Some(known) = &mut watched.known {
+            known.files.insert(key.clone(), news.clone());
+        }
+        watched.fresh.insert(key, news);
     }
     Ok(())
 }

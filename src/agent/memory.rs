@@ -1,6 +1,8 @@
 //! What a run remembers of earlier ones: when each promise was last looked after.
 
 use super::Job;
+use super::checksums::Watched;
+use super::history::Notes;
 use super::report::Report;
 use crate::policy::Phase;
 use crate::state::{Promises, Store, key_of};
@@ -14,6 +16,10 @@ pub struct Memory {
     store: Option<Store>,
     known: Promises,
     fresh: Promises,
+    /// Content that should not change.
+    pub(super) watched: Watched,
+    /// What the run has to tell at its end.
+    pub(super) notes: Notes,
 }
 
 impl Memory {
@@ -23,6 +29,8 @@ impl Memory {
             store: None,
             known: Promises::default(),
             fresh: Promises::default(),
+            watched: Watched::default(),
+            notes: Notes::default(),
         }
     }
 
@@ -93,6 +101,7 @@ impl Memory {
     /// Writes down what is new, together with what other runs wrote meanwhile.
     pub fn save(&mut self, report: &mut Report<'_>) {
         let Some(store) = &self.store else { return };
+        self.watched.save(store, report);
         let Some(newest) = self.fresh.last.values().max().copied() else {
             return;
         };

@@ -15,6 +15,8 @@
 //! | `settings` | what `control:` says about a run |
 //! | `servers` | connections to servers, kept for the run: [`Servers`] |
 //! | `memory` | when promises were last looked after |
+//! | `friends` | what alerts tell of it: `FriendStatus`, `ShowState` |
+//! | `history` | what a run was like, for `cfshow` and the next run |
 //! | `lastgood` | the last policy that parsed |
 //! | `generation` | new policy files come together or not at all |
 //! | `mode`, `owner`, `perms` | permission bits and owners of one object |
@@ -42,7 +44,9 @@ pub mod editfiles;
 pub mod event;
 mod files;
 mod filters;
+mod friends;
 mod generation;
+mod history;
 pub mod job;
 pub mod lastgood;
 mod links;

@@ -12,7 +12,7 @@ use super::report::{Level, Levels, Report, Sink, Tally};
 use super::resources::Resources;
 use super::run::{Parts, Run, Stop};
 use super::say::{self, say_classes, say_outcome};
-use super::{Counts, Event, Memory, RunOptions, Sources, generation, preconf};
+use super::{Counts, Event, Memory, RunOptions, Sources, generation, history, preconf};
 use crate::facts::{self, Host, Machine};
 use crate::policy::{self, Context, Phase, PolicyError, Pos, Program};
 use crate::state::{Classes, RunSummary, Single, Store, key_of};
@@ -162,6 +162,9 @@ impl<'a> Whole<'a> {
             failed,
             skipped,
         };
+        if keeps && !run.dry {
+            history::keep(parts);
+        }
         say::conclude(parts, run, keeps);
     }
 
@@ -286,6 +289,9 @@ impl<'a> Whole<'a> {
     fn main(&mut self, mut context: Context, looks_only: bool) -> Result<(), Over> {
         let parts = self.parts()?;
         let options = parts.options;
+        if !looks_only {
+            history::look_at_machine(&mut parts.memory, &mut context);
+        }
         if let (false, Some(store)) = (looks_only, parts.memory.store()) {
             let now = parts.now.timestamp().as_second();
             if let Ok((classes, _)) = store.read::<Classes>(Classes::FILE) {
@@ -381,6 +387,7 @@ impl<'a> Whole<'a> {
             super::checksums::purge(&mut run);
         }
         self.called = run.called.take();
+        run.note_phase();
         let (stop, broken) = (run.stop.clone(), run.broken);
         self.counts.add(run.counts);
         self.dry = run.dry;

@@ -132,6 +132,7 @@ impl<'a> Run<'a> {
             abort_classes: Vec::new(),
         };
         run.take_settings();
+        run.prepare_notes();
         run
     }
 

@@ -7,6 +7,7 @@ use bstr::{BStr, ByteSlice};
 
 use super::sources::{OpenOptions, Sources, is_local};
 use crate::fsx::{Local, Source, SourceError};
+use crate::state::{Direction, Sighting};
 use crate::sync::{self, Remote};
 use crate::sys::Paths;
 
@@ -19,6 +20,7 @@ pub struct Servers {
     open: BTreeMap<String, Remote>,
     /// Servers that did not answer, and why: a policy of many copies waits for a dead master once, not at every rule.
     away: BTreeMap<String, String>,
+    seen: Vec<Sighting>,
 }
 
 impl Servers {
@@ -33,6 +35,7 @@ impl Servers {
             force_net,
             open: BTreeMap::new(),
             away: BTreeMap::new(),
+            seen: Vec::new(),
         }
     }
 }
@@ -69,7 +72,15 @@ impl Sources for Servers {
             how.timeout = options.timeout.unwrap_or(how.timeout);
             how.connect = options.timeout.unwrap_or(how.connect);
             match sync::connect(name, &how) {
-                Ok(remote) => self.open.insert(name.to_string(), remote),
+                Ok(remote) => {
+                    self.seen.push(Sighting {
+                        direction: Direction::Out,
+                        address: remote.address().ip(),
+                        name: name.to_string(),
+                        at: jiff::Timestamp::now().as_second(),
+                    });
+                    self.open.insert(name.to_string(), remote)
+                }
                 Err(SourceError::Unreachable(why)) => {
                     self.away.insert(name.to_string(), why.clone());
                     return Err(SourceError::Unreachable(why));
@@ -81,6 +92,10 @@ impl Sources for Servers {
             Some(remote) => Ok(Box::new(remote)),
             None => Err(SourceError::Missing),
         }
+    }
+
+    fn take_sightings(&mut self) -> Vec<Sighting> {
+        std::mem::take(&mut self.seen)
     }
 
     fn take_notes(&mut self) -> Vec<String> {

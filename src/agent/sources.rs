@@ -5,6 +5,7 @@ use std::time::Duration;
 use bstr::BStr;
 
 use crate::fsx::{Local, Source, SourceError};
+use crate::state::Sighting;
 
 /// How a server is to be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,11 @@ pub trait Sources {
 
     /// What a person may want to know of the connections made since the last call: a key that was accepted on trust.
     fn take_notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The servers that answered since the last call.
+    fn take_sightings(&mut self) -> Vec<Sighting> {
         Vec::new()
     }
 }

@@ -156,6 +156,7 @@ impl Run<'_> {
     /// Counts a promise, and tells whoever listens.
     fn tell(&mut self, job: &Job, begun: Begun, took: Duration) {
         let outcome = begun.outcome();
+        self.note_promise(job, begun.action, outcome, took);
         match outcome {
             "failed" => self.counts.failed += 1,
             "repaired" => self.counts.repaired += 1,

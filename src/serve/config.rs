@@ -34,6 +34,8 @@ pub struct Config {
     pub command: Vec<BString>,
     /// LogAllConnections.
     pub log_all: bool,
+    /// LastSeen: remember who was here.
+    pub last_seen: bool,
     /// BindToInterface.
     pub bind: Option<IpAddr>,
     /// DenyBadClocks: refuse a client whose clock is more than an hour off.
@@ -57,6 +59,7 @@ impl Default for Config {
             users: Vec::new(),
             command: Vec::new(),
             log_all: false,
+            last_seen: true,
             bind: None,
             deny_bad_clocks: true,
             classes: HashSet::new(),
@@ -103,6 +106,7 @@ impl Config {
             users: read.words("AllowUsers"),
             command: read.text("cfrunCommand").map(|text| split(&text)).unwrap_or_default(),
             log_all: read.switch("LogAllConnections", false),
+            last_seen: read.switch("LastSeen", true),
             bind: read.address("BindToInterface"),
             deny_bad_clocks: read.switch("DenyBadClocks", true),
             classes: program.context.classes().into_iter().collect(),

@@ -145,6 +145,9 @@ impl Connection<'_> {
                 return Ok(false);
             }
             Step::Welcome { version } => {
+                if config.last_seen {
+                    self.shared.seen.add(self.peer.address, self.peer.names.first(), now);
+                }
                 ::log::log!(
                     if config.log_all {
                         ::log::Level::Info

@@ -9,6 +9,7 @@
 //! | `files` | opening what was granted, manifests, content |
 //! | `digests` | digests kept in memory |
 //! | `exec` | starting the agent for cfrun |
+//! | `seen` | clients that were here, until they are written down |
 //! | `connection` | one connection: reads requests, does what the session says |
 //! | `server` | the listener, threads, limits |
 
@@ -19,6 +20,7 @@ mod exec;
 mod files;
 mod identity;
 mod rules;
+mod seen;
 mod server;
 mod session;
 #[cfg(test)]

@@ -11,8 +11,10 @@ use super::config::Config;
 use super::connection::Connection;
 use super::digests::Digests;
 use super::rules::{Peer, denies, grants};
+use super::seen::Seen;
 use super::session::Session;
 use crate::keys::Store;
+use crate::state::Sighting;
 use crate::tls::{Deadline, Identity, TlsError, refuse};
 
 /// The stack of a thread. Walks recurse: a level of directories is a frame.
@@ -59,6 +61,7 @@ pub(super) struct Shared {
     pub identity: Identity,
     pub store: Store,
     pub digests: Digests,
+    pub seen: Seen,
     pub limits: Limits,
     config: RwLock<Arc<Config>>,
     names: Mutex<HashMap<IpAddr, (Instant, Vec<String>)>>,
@@ -198,6 +201,7 @@ impl Server {
                 identity,
                 store,
                 digests: Digests::default(),
+                seen: Seen::default(),
                 limits,
                 config: RwLock::new(Arc::new(config)),
                 names: Mutex::default(),
@@ -221,6 +225,11 @@ impl Server {
     /// Puts another configuration in force; requests under way end with the old one.
     pub fn reconfigure(&self, config: Config) {
         *self.shared.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    /// Clients that were welcomed since the last call.
+    pub fn take_seen(&self) -> Vec<Sighting> {
+        self.shared.seen.take()
     }
 
     /// How many clients are connected.

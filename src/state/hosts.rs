@@ -67,7 +67,7 @@ impl Hosts {
     /// The file's name in the store.
     pub const FILE: &'static str = "hosts";
 
-    /// A host was seen.
+    /// A host was seen. The table is bounded by [`Hosts::forget`].
     pub fn add(&mut self, seen: &Sighting) {
         let key = format!("{}{}", seen.direction.sign(), seen.address);
         let known = self.seen.contains_key(&key);

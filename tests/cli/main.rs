@@ -32,6 +32,7 @@ mod lint;
 mod methods;
 mod mounts;
 mod parse_only;
+mod remembering;
 mod shellcommands;
 mod standin;
 mod surroundings;

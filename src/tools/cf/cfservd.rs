@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bstr::BString;
 use clap::{Arg, ArgAction, ArgMatches};
@@ -34,6 +35,9 @@ const KEPT: &str = "last_good.server";
 
 /// How often the files of the policy are looked at when nobody connects.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How often clients that were here are written down, at most.
+const NOTE_CLIENTS: Duration = Duration::from_secs(60);
 
 /// The tool.
 pub static TOOL: Tool = Tool {
@@ -345,6 +349,9 @@ struct Daemon {
     stop: Arc<AtomicUsize>,
     reread: Arc<AtomicUsize>,
     started: Zoned,
+    /// When clients were written down last, and who does it.
+    noted: Instant,
+    notes: Option<thread::JoinHandle<()>>,
 }
 
 impl Daemon {
@@ -367,6 +374,8 @@ impl Daemon {
             stop,
             reread,
             started: Zoned::now(),
+            noted: Instant::now(),
+            notes: None,
         })
     }
 
@@ -385,13 +394,53 @@ impl Daemon {
             while matches!((&self.wake).read(&mut [0; 64]), Ok(n) if n > 0) {}
             let signal = self.stop.load(Ordering::Relaxed);
             if signal != 0 {
+                self.note_clients();
+                // A moment of patience: what is lost otherwise is that some clients were here.
+                let until = Instant::now() + Duration::from_secs(2);
+                while self.notes.as_ref().is_some_and(|notes| !notes.is_finished()) && Instant::now() < until {
+                    thread::sleep(Duration::from_millis(10));
+                }
                 return Ok(self.end(signal));
             }
             if self.reread.swap(0, Ordering::Relaxed) != 0 || self.policy.changed() {
                 self.policy.renew(&self.server);
             }
             self.server.accept();
+            if self.noted.elapsed() >= NOTE_CLIENTS {
+                self.note_clients();
+            }
         }
+    }
+
+    /// Writes down who was here, on the side: whoever has locked the file does not keep us from serving.
+    fn note_clients(&mut self) {
+        if self.notes.as_ref().is_some_and(|notes| !notes.is_finished()) {
+            return;
+        }
+        self.noted = Instant::now();
+        let seen = self.server.take_seen();
+        if seen.is_empty() {
+            return;
+        }
+        let dir = self.policy.paths.state();
+        let work = move || {
+            let written = state::Store::open(&dir).and_then(|store| {
+                store.update(state::Hosts::FILE, |hosts: &mut state::Hosts| {
+                    seen.iter().for_each(|seen| hosts.add(seen));
+                    // How long hosts are remembered is for the agent's policy to say; here only how many.
+                    hosts.forget(i64::MIN);
+                })
+            });
+            match written {
+                Ok(None) => {}
+                Ok(Some(damage)) => warn!("{damage}"),
+                Err(error) => warn!(
+                    "cannot write down which clients were here, in {}: {error}",
+                    dir.display()
+                ),
+            }
+        };
+        self.notes = thread::Builder::new().name("clients".into()).spawn(work).ok();
     }
 
     fn end(&self, signal: usize) -> Exit {
