@@ -1,6 +1,7 @@
-//! Files that were copied are put in place together. New policy files come together or not at all: what an update copies into the inputs directory is first written
-//! completely under temporary names, then noted in a journal, then renamed. A run that is killed on the way is completed
-//! by the next one before it reads any policy.
+//! Files that were copied are put in place together. New policy files come together or not at all: what an update copies
+//! into the inputs directory is first written completely under temporary names, then noted in a journal, then renamed. A
+//! run that is killed on the way is completed by the next one before it reads any policy; where a rename fails, those
+//! before it are taken back.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -14,7 +15,7 @@ use super::copy::Spot;
 use super::job::BytesPath;
 use super::report::Report;
 use super::{Job, Outcome, Run};
-use crate::fsx::{self, Backup, Dir};
+use crate::fsx::{self, Backup, Dir, Held};
 use crate::policy::Phase;
 use crate::state::{Store, key_of};
 
@@ -161,19 +162,49 @@ impl Batch {
         for file in &mut self.files {
             file.keep_old()?;
         }
+        let mut failed = None;
+        let held = self.files.iter().map(|file| Held::hold(&file.dir, file.name.as_bstr()));
+        let mut held: Vec<Held> = held.collect::<io::Result<_>>()?;
         if let Some(store) = &self.journal {
             let steps = self.files.iter().map(Waiting::step).collect();
             store.update(FILE, |pending: &mut Pending| *pending = Pending { steps })?;
         }
-        while let Some(file) = self.files.front() {
-            file.put()?;
-            let Some(file) = self.files.pop_front() else { break };
-            file.tell(run, job);
+        let put = self.files.iter().position(|file| match file.put() {
+            Ok(()) => false,
+            Err(error) => {
+                failed = Some(error);
+                true
+            }
+        });
+        if let (Some(done), Some(error)) = (put, failed) {
+            self.go_back(done, held);
+            return Err(error);
         }
         self.dirs.values().try_for_each(|dir| dir.sync())?;
-        match &self.journal {
-            Some(store) => store.remove(FILE),
-            None => Ok(()),
+        for (file, held) in self.files.iter().zip(held.drain(..)) {
+            held.let_go(&file.dir);
+        }
+        if let Some(store) = &self.journal {
+            store.remove(FILE)?;
+        }
+        while let Some(file) = self.files.pop_front() {
+            file.tell(run, job);
+        }
+        Ok(())
+    }
+
+    /// The first `done` files are in place and the next one could not be: all are again what they were. The journal is
+    /// taken away first: what a killed run leaves of the way back is old and new as before a journal, until the next update.
+    fn go_back(&self, done: usize, held: Vec<Held>) {
+        if let Some(store) = &self.journal {
+            let _ = store.remove(FILE);
+        }
+        for (at, (file, held)) in self.files.iter().zip(held).enumerate() {
+            if at < done {
+                let _ = held.give_back(&file.dir, file.name.as_bstr());
+            } else {
+                held.let_go(&file.dir);
+            }
         }
     }
 }

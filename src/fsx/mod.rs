@@ -5,7 +5,7 @@
 //! | `tree` | what a tree holds: [`Entry`], [`Select`], and where content comes from: [`Source`] |
 //! | `place` | a path resolved once: the directory that holds an object, open, and the object's name: [`Place`] |
 //! | `scan` | walking a tree into entries: [`scan()`] |
-//! | `link` | links put in place in one step |
+//! | `link` | links put in place in one step; what had a name before: [`Held`] |
 //! | `local` | this machine as a source: [`Local`] |
 //! | `replace` | a new file in place of an old one, whole or not at all: [`Fresh`] |
 //! | `stray` | what runs that were killed left behind |
@@ -26,7 +26,7 @@ mod wild;
 
 pub use crate::sys::at::{Dir, Meta, Node, Object};
 pub use backup::{Backup, Kept, Saved, canonical, save, save_unsynced};
-pub use link::{place_hard_link, place_symlink};
+pub use link::{Held, place_hard_link, place_symlink};
 pub use local::Local;
 pub use place::Place;
 pub use remove::remove_tree;

@@ -41,7 +41,7 @@ impl Lab {
         self.top.path().join("var/opt/dsau/cfengine")
     }
 
-    fn inputs(&self) -> PathBuf {
+    pub fn inputs(&self) -> PathBuf {
         self.work().join("inputs")
     }
 

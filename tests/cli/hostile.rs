@@ -296,3 +296,47 @@ fn many_files_are_copied_with_few_descriptors() {
     assert_eq!(String::from_utf8_lossy(&ran.stdout), "");
     assert_eq!(fs::read_dir(lab.w().join("dst")).unwrap().count(), 200);
 }
+
+#[test]
+fn an_update_that_cannot_be_put_in_place_whole_leaves_the_old_policy_whole() {
+    let lab = Lab::new();
+    let update = format!(
+        "control:\n actionsequence = ( copy )\ncopy:\n {}/master dest={} r=inf type=checksum backup=false\n",
+        lab.w().display(),
+        lab.inputs().display()
+    );
+    fs::write(lab.inputs().join("update.conf"), &update).unwrap();
+    lab.file("master/update.conf", &update, 0o644);
+    for name in ["a", "b", "c"] {
+        lab.file(&format!("master/{name}"), "new", 0o644);
+    }
+    for name in ["a", "b"] {
+        fs::write(lab.inputs().join(name), "old").unwrap();
+    }
+    // A file something is mounted on cannot be renamed over.
+    let script = format!("mount --bind {0}/b {0}/b; $A -K", lab.inputs().display());
+    let Some(ran) = in_a_namespace(&lab, &script) else {
+        return;
+    };
+    let out = String::from_utf8_lossy(&ran.stdout);
+    assert!(
+        out.contains("Cannot copy"),
+        "{out} {}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    let text = |name: &str| fs::read_to_string(lab.inputs().join(name)).ok();
+    assert_eq!(
+        (text("a"), text("b"), text("c")),
+        (Some("old".into()), Some("old".into()), None)
+    );
+    let names: Vec<_> = fs::read_dir(lab.inputs())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names.len(), 3, "nothing is left behind: {names:?}");
+    assert_eq!(lab.run(&["-K"]).status, 0);
+    assert_eq!(
+        (text("a"), text("b"), text("c")),
+        (Some("new".into()), Some("new".into()), Some("new".into()))
+    );
+}
