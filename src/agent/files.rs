@@ -261,6 +261,7 @@ fn absent(run: &mut Run<'_>, job: &Job, path: &Path, as_dir: bool, sweep: &mut S
             let (uid, gid) = (sweep.wish.owners.first().copied(), sweep.wish.groups.first().copied());
             place.dir.object(place.name())?.chown(uid, gid)?;
         }
+        listed(run, &place, path, sweep)?;
         place.dir.sync()?;
         return Ok(true);
     }
@@ -272,7 +273,24 @@ fn absent(run: &mut Run<'_>, job: &Job, path: &Path, as_dir: bool, sweep: &mut S
         ..Wanted::default()
     };
     Fresh::new(&place.dir)?.commit(place.name(), &wanted, None)?;
+    listed(run, &place, path, sweep)?;
     Ok(true)
+}
+
+/// A new object gets its access list, too.
+fn listed(run: &mut Run<'_>, place: &Place, path: &Path, sweep: &Sweep) -> io::Result<()> {
+    if sweep.wish.acl.is_some() {
+        let meta = place.dir.meta(place.name())?;
+        run.check_object(
+            &place.dir,
+            place.name(),
+            path,
+            &meta,
+            &sweep.wish,
+            Manner::Fix("Object"),
+        )?;
+    }
+    Ok(())
 }
 
 /// Checks one object, and what is in it.

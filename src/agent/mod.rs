@@ -19,6 +19,7 @@
 //! | `history` | what a run was like, for `cfshow` and the next run |
 //! | `lastgood` | the last policy that parsed |
 //! | `generation` | new policy files come together or not at all |
+//! | `acl` | access lists beyond the permission bits |
 //! | `mode`, `owner`, `perms` | permission bits and owners of one object |
 //! | `objects` | wildcards, homes, what is ignored |
 //! | `checksums` | content that should not change |
@@ -32,6 +33,7 @@
 //! | `methods` | policies that are called like functions |
 //! | `shellcommands`, `processes`, `packages`, `required`, `resolve`, `alerts`, `module` | the other actions |
 
+mod acl;
 pub mod action;
 mod alerts;
 mod checksums;

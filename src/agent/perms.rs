@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bstr::{BStr, ByteSlice};
 
+use super::acl::AclWish;
 use super::job::BadAttr;
 use super::mode::ModeChange;
 use super::report::Level;
@@ -23,6 +24,8 @@ pub struct Wish {
     pub groups: Vec<u32>,
     /// Directories get x where the mode gives r.
     pub rxdirs: bool,
+    /// The access list.
+    pub acl: Option<AclWish>,
 }
 
 /// What is said and done about a difference.
@@ -46,7 +49,9 @@ impl Wish {
 
     /// Whether nothing is to be changed.
     fn is_met_by(&self, meta: &Meta) -> bool {
-        self.uid_for(meta.uid()).is_none()
+        // An access list is only seen by looking.
+        self.acl.is_none()
+            && self.uid_for(meta.uid()).is_none()
             && self.gid_for(meta.gid()).is_none()
             && (meta.is_link() || self.mode_for(meta.mode(), meta.is_dir()) == meta.mode())
     }
@@ -78,6 +83,7 @@ impl Run<'_> {
             owners: ids("owner", owner::uid)?,
             groups: ids("group", owner::gid)?,
             rxdirs: self.flag(job, "rxdirs", true),
+            acl: self.acl_wish(job)?,
         })
     }
 
@@ -160,6 +166,7 @@ impl Run<'_> {
         if (wanted != meta.mode() || lost) && manner != Manner::Warn && !self.dry {
             held.chmod(wanted)?;
         }
+        differs |= self.check_acl(held, path, wanted, wish, manner)?;
         Ok(differs)
     }
 

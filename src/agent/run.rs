@@ -176,6 +176,7 @@ impl<'a> Run<'a> {
             self.check_abort(&class);
         }
         no_effect::tell(self);
+        self.note_foreign_acls();
         for pass in 1..=passes {
             self.pass = pass;
             for entry in self.sequence.clone() {

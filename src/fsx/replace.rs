@@ -28,6 +28,8 @@ pub struct Wanted {
     pub digest: Option<[u8; 32]>,
     /// Carry ACL, security label and user attributes over from the file that is replaced.
     pub carry: bool,
+    /// An extended attribute to set in the end: the access list, with the mode it makes.
+    pub attribute: Option<(&'static str, Vec<u8>)>,
 }
 
 impl Default for Wanted {
@@ -40,6 +42,7 @@ impl Default for Wanted {
             size: None,
             digest: None,
             carry: true,
+            attribute: None,
         }
     }
 }
@@ -121,6 +124,10 @@ impl<'a> Fresh<'a> {
         }
         // After the owner, which clears set-id bits, and after an ACL, whose mask is the group part of the mode.
         at::file_chmod(&self.file, wanted.mode)?;
+        if let Some((name, value)) = &wanted.attribute {
+            let named = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+            self.file.set_xattr(name, value).map_err(named)?;
+        }
         if let Some((atime, mtime)) = wanted.times {
             at::file_times(&self.file, atime, mtime)?;
         }

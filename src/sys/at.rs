@@ -428,7 +428,7 @@ impl Object {
 
     /// Its name below /proc: the only way to change the mode of an object that is held but not opened. It is a magic
     /// link to the very inode, so nothing is looked up by name again.
-    fn proc_name(&self) -> PathBuf {
+    pub(super) fn proc_name(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }
 

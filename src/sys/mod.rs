@@ -2,6 +2,7 @@
 //! signals, privileges.
 
 pub mod at;
+mod attributes;
 mod hold;
 pub mod identity;
 #[allow(unsafe_code)]

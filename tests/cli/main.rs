@@ -8,6 +8,7 @@
     clippy::print_stdout
 )]
 
+mod access_lists;
 mod ccollate;
 mod ccp;
 mod cexec;

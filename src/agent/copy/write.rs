@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bstr::{BString, ByteSlice};
 
+use super::super::acl;
 use super::failover;
 use super::tree::{Copy, Item, Spot, mismatch};
 use crate::agent::job::BytesPath;
@@ -262,6 +263,13 @@ fn write(
         .manner
         .preserve_times
         .then_some((item.entry.mtime, item.entry.mtime));
+    let acl = match &wish.acl {
+        Some(wish) => {
+            let old = old.filter(Meta::is_file).and_then(|_| spot.dir.object(name).ok());
+            Some((acl::ACCESS, acl::for_new(wish, old.as_ref(), mode)?))
+        }
+        None => None,
+    };
     let wanted = Wanted {
         mode,
         uid: wish.owners.first().copied(),
@@ -270,6 +278,7 @@ fn write(
         size: None,
         digest: item.entry.digest,
         carry: true,
+        attribute: acl,
     };
     let mut fresh = Fresh::new(&spot.dir)?;
     if run.options.diff && item.entry.size <= DIFF_LIMIT {
