@@ -163,9 +163,12 @@ fn directories_new_files_and_copies_get_their_lists_at_once() {
 fn lists_of_other_systems_are_noted_once_and_wrong_ones_are_refused() {
     let Some(desk) = desk() else { return };
     desk.put("f", "x", 0o640);
+    let other = "acl:\n { elsewhere\n  fstype:solaris\n  user:mark:rwx\n }\n";
     let said = desk.run(
         &["-I"],
-        &policy("files:\n @T@/f acl=elsewhere action=fixall\n @T@/probe acl=elsewhere\n"),
+        &policy(&format!(
+            "{other}files:\n @T@/f acl=elsewhere action=fixall\n @T@/probe acl=elsewhere\n"
+        )),
     );
     assert_eq!(said.out.len(), 1, "{:#?}", said.out);
     assert!(

@@ -152,7 +152,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_list_survives_its_bytes(acl in acl(), mode in 0..0o1000u32) {
-            prop_assert_eq!(Acl::decode(&acl.encode()).as_ref(), Ok(&acl));
+            prop_assert_eq!(Acl::decode(&acl.encode()), Ok(acl.clone()));
             let mut changed = acl.clone();
             changed.set_mode(mode);
             prop_assert_eq!(changed.mode(), mode);
