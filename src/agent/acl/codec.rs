@@ -110,7 +110,7 @@ impl Acl {
             let perms = perms.ok_or("the access list has permissions that are none")?;
             let named = matches!(tag, USER | GROUP);
             let place = (tag, if named { id } else { 0 });
-            if place <= last || (named && id == NOBODY) {
+            if place <= last || named == (id == NOBODY) {
                 return Err("the access list is in disorder");
             }
             last = place;
