@@ -9,6 +9,25 @@ const CONTEXT: usize = 3;
 /// Where more lines differ than this, whole blocks are shown instead of the smallest change.
 const MOST_EDITS: usize = 2_000;
 
+/// What changes about an object besides its content, as `--diff` shows it: a line with its name, then one for each side.
+pub fn about(path: &Path, lines: impl IntoIterator<Item = String>) -> Vec<BString> {
+    let mut out = vec![BString::from(format!("diff {}", path.display()))];
+    out.extend(lines.into_iter().map(BString::from));
+    if out.len() == 1 { Vec::new() } else { out }
+}
+
+/// `old mode 600`, `new mode 644`; nothing where they are the same.
+pub fn mode(old: u32, new: u32) -> Vec<String> {
+    sides("mode", (old != new).then(|| (format!("{old:o}"), format!("{new:o}"))))
+}
+
+/// `old owner …`, `new owner …`, and the like.
+pub fn sides(what: &str, change: Option<(String, String)>) -> Vec<String> {
+    change.map_or_else(Vec::new, |(old, new)| {
+        vec![format!("old {what} {old}"), format!("new {what} {new}")]
+    })
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Edit {
     Same,

@@ -9,6 +9,7 @@ use super::action::{self, Action, Work};
 use super::job::BadAttr;
 use super::mode::ModeChange;
 use super::perms::{Manner, Wish};
+use super::report::Level;
 use super::{Job, Outcome, Run, owner};
 use crate::fsx::{Dir, Place};
 use crate::policy::Section;
@@ -92,14 +93,18 @@ fn make(run: &mut Run<'_>, path: &Path, wish: &Wish) -> io::Result<Outcome> {
     let shown = path.display();
     let wanted = wish.mode_for(0o755, true);
     if run.dry {
-        run.report
-            .inform(format_args!("Directory {shown} is to be made, permission {wanted:o}"));
+        run.report.say(
+            Level::Silent,
+            format_args!("Directory {shown} is to be made, permission {wanted:o}"),
+        );
+        run.show(path, [format!("new directory mode {wanted:o}")]);
         return Ok(Outcome::Repaired);
     }
     let tidy: PathBuf = path.components().collect();
     let (place, _) = Place::with_parents(&tidy, 0o755)?;
     run.sweep(&place.dir);
     place.dir.mkdir(place.name(), wanted)?;
+    run.show(path, [format!("new directory mode {wanted:o}")]);
     let meta = place.dir.meta(place.name())?;
     let owners = Wish {
         mode: Some(ModeChange::exactly(wanted)),

@@ -10,7 +10,7 @@ use super::action::{Action, Work, in_text_order, iterate};
 use super::filters;
 use super::job::BytesPath;
 use super::report::Level;
-use super::{Job, Run};
+use super::{Job, Run, diff};
 use crate::fsx::{Dir, Fresh, Meta, Place, Wanted};
 use crate::policy::Section;
 
@@ -91,12 +91,14 @@ fn disable(run: &mut Run<'_>, job: &Job) -> Result<Outcome, String> {
     {
         run.report
             .say(Level::Silent, format_args!("File {shown} exists - WARNING only"));
+        run.left(job);
         return Ok(Outcome::Kept);
     }
     if meta.is_link() && way == Way::Rename && dest.is_none() {
         let target = place.dir.read_link(place.name()).map_err(sys)?;
         run.report
-            .say(said(run), format_args!("Deleting link {shown} -> {target}"));
+            .say(run.doing(), format_args!("Deleting link {shown} -> {target}"));
+        run.show(&place.path, [format!("deleted link {target}")]);
         if !run.dry {
             place.dir.unlink(place.name()).map_err(sys)?;
         }
@@ -106,7 +108,12 @@ fn disable(run: &mut Run<'_>, job: &Job) -> Result<Outcome, String> {
         Way::Rename => rename(run, job, &place, &meta, dest),
         Way::Empty => {
             plain(&meta, &shown)?;
-            run.report.say(said(run), format_args!("Truncating (emptying) {shown}"));
+            run.report
+                .say(run.doing(), format_args!("Truncating (emptying) {shown}"));
+            run.show(
+                &place.path,
+                diff::sides("size", Some((meta.size().to_string(), "0".into()))),
+            );
             if !run.dry {
                 empty(&place, &meta).map_err(sys)?;
             }
@@ -115,7 +122,12 @@ fn disable(run: &mut Run<'_>, job: &Job) -> Result<Outcome, String> {
         Way::Rotate(count) => {
             plain(&meta, &shown)?;
             run.report
-                .say(said(run), format_args!("Rotating files {shown} by {count}"));
+                .say(run.doing(), format_args!("Rotating files {shown} by {count}"));
+            run.show(&place.path, [format!("copy to {shown}.1")]);
+            run.show(
+                &place.path,
+                diff::sides("size", Some((meta.size().to_string(), "0".into()))),
+            );
             if !run.dry {
                 run.sweep(&place.dir);
                 rotate(&place, &meta, count).map_err(sys)?;
@@ -123,11 +135,6 @@ fn disable(run: &mut Run<'_>, job: &Job) -> Result<Outcome, String> {
             Ok(Outcome::Repaired)
         }
     }
-}
-
-/// A dry run says what it would do; a real one at inform level.
-fn said(run: &Run<'_>) -> Level {
-    if run.dry { Level::Silent } else { Level::Inform }
 }
 
 fn plain(meta: &Meta, shown: &str) -> Result<(), String> {
@@ -189,12 +196,13 @@ fn rename(run: &mut Run<'_>, job: &Job, place: &Place, meta: &Meta, dest: Option
     }
     let to = Place::of(&target).map_err(sys)?;
     run.report.say(
-        said(run),
+        run.doing(),
         format_args!(
             "Disabling/renaming file {shown} to {} (pending repository move)",
             target.display()
         ),
     );
+    run.show(&place.path, [format!("rename to {}", target.display())]);
     if run.dry {
         return Ok(Outcome::Repaired);
     }

@@ -91,7 +91,8 @@ fn act(word: &BStr) -> Result<Act, BadAttr> {
 }
 
 /// A sweep over one rule's objects.
-struct Sweep {
+struct Sweep<'j> {
+    job: &'j Job,
     act: Act,
     word: BString,
     wish: Wish,
@@ -109,6 +110,31 @@ struct Sweep {
     algorithms: Vec<&'static str>,
     changed: bool,
     failed: bool,
+}
+
+impl Sweep<'_> {
+    /// An object differed and was repaired.
+    fn repaired(&mut self, run: &mut Run<'_>) {
+        self.changed = true;
+        run.mark(self.job, Outcome::Repaired);
+    }
+
+    /// What came of mode and owner of an object.
+    fn checked(&mut self, run: &mut Run<'_>, differs: bool) {
+        match (differs, self.act.fix) {
+            (true, true) => self.repaired(run),
+            // The rule only warns.
+            (true, false) => run.left(self.job),
+            (false, _) => run.mark(self.job, Outcome::Kept),
+        }
+    }
+
+    fn trouble(&mut self, run: &mut Run<'_>, path: &Path, error: &io::Error) {
+        run.report
+            .error(format_args!("Cannot check {}: {error}", path.display()));
+        self.failed = true;
+        run.mark(self.job, Outcome::Failed);
+    }
 }
 
 fn run(run: &mut Run<'_>, job: &Job) {
@@ -133,21 +159,23 @@ fn run(run: &mut Run<'_>, job: &Job) {
     let mut missing = false;
     for path in places(run, &job.object) {
         match top(run, job, &path, &mut sweep) {
-            Ok(there) => missing |= !there,
-            Err(error) => {
-                run.report
-                    .error(format_args!("Cannot check {}: {error}", path.display()));
-                sweep.failed = true;
+            Ok(true) => {}
+            Ok(false) => {
+                missing = true;
+                run.mark(job, Outcome::Failed);
             }
+            Err(error) => sweep.trouble(run, &path, &error),
         }
     }
-    if sweep.changed {
-        run.record(job, Outcome::Repaired);
+    let outcome = if sweep.changed {
+        Outcome::Repaired
     } else if sweep.failed || missing {
-        run.record(job, Outcome::Failed);
+        Outcome::Failed
     } else {
-        run.record(job, Outcome::Kept);
-    }
+        Outcome::Kept
+    };
+    // What came of each object is marked already.
+    run.record_classes(job, outcome);
 }
 
 /// The objects a rule means: itself, what its wildcards match, or a place in every home directory.
@@ -170,12 +198,13 @@ fn places(run: &Run<'_>, object: &BString) -> Vec<PathBuf> {
         .collect()
 }
 
-fn sweep(run: &Run<'_>, job: &Job) -> Result<Sweep, BadAttr> {
+fn sweep<'j>(run: &Run<'_>, job: &'j Job) -> Result<Sweep<'j>, BadAttr> {
     let word = run.value(job, "action").unwrap_or_default();
     let links = run.value(job, "links").unwrap_or_default().to_ascii_lowercase();
     let wish = run.wish(job)?;
     let act = act(word.as_bstr())?;
     Ok(Sweep {
+        job,
         act,
         word: if word.is_empty() { "warnall".into() } else { word },
         wish,
@@ -194,7 +223,7 @@ fn sweep(run: &Run<'_>, job: &Job) -> Result<Sweep, BadAttr> {
 }
 
 /// Checks the object of a rule, and what is below it. Gives whether it is (now) there.
-fn top(run: &mut Run<'_>, job: &Job, path: &Path, sweep: &mut Sweep) -> io::Result<bool> {
+fn top(run: &mut Run<'_>, job: &Job, path: &Path, sweep: &mut Sweep<'_>) -> io::Result<bool> {
     let bytes = path.as_os_str().as_bytes();
     let as_dir = bytes.ends_with(b"/.") || bytes.ends_with(b"/");
     let clean: PathBuf = path.components().collect();
@@ -228,7 +257,7 @@ fn top(run: &mut Run<'_>, job: &Job, path: &Path, sweep: &mut Sweep) -> io::Resu
 }
 
 /// The object is not there: it is made where the rule says so.
-fn absent(run: &mut Run<'_>, job: &Job, path: &Path, as_dir: bool, sweep: &mut Sweep) -> io::Result<bool> {
+fn absent(run: &mut Run<'_>, job: &Job, path: &Path, as_dir: bool, sweep: &mut Sweep<'_>) -> io::Result<bool> {
     let shown = path.display();
     run.report.inform(format_args!("Cannot access file/directory {shown}"));
     if !sweep.act.create {
@@ -248,8 +277,9 @@ fn absent(run: &mut Run<'_>, job: &Job, path: &Path, as_dir: bool, sweep: &mut S
     });
     let what = if as_dir { "directory" } else { "file" };
     run.report
-        .inform(format_args!("Creating {what} {shown}, mode = {mode:o}"));
-    sweep.changed = true;
+        .say(run.doing(), format_args!("Creating {what} {shown}, mode = {mode:o}"));
+    run.show(path, [format!("new {what} mode {mode:o}")]);
+    sweep.repaired(run);
     if run.dry {
         return Ok(true);
     }
@@ -300,7 +330,7 @@ fn object(
     name: &BStr,
     path: &Path,
     meta: &Meta,
-    sweep: &mut Sweep,
+    sweep: &mut Sweep<'_>,
     depth: u32,
 ) -> io::Result<()> {
     if meta.is_link() {
@@ -319,7 +349,8 @@ fn object(
             } else {
                 Manner::Warn
             };
-            sweep.changed |= run.check_object(dir, name, path, meta, &sweep.wish, manner)? && sweep.act.fix;
+            let differs = run.check_object(dir, name, path, meta, &sweep.wish, manner)?;
+            sweep.checked(run, differs);
         }
         let other_device = sweep.device.is_some_and(|device| device != meta.inode().0);
         if depth < sweep.recurse && !other_device {
@@ -338,7 +369,7 @@ fn object(
         return compress(run, dir, path, sweep);
     }
     if sweep.act.touch {
-        touch(run, dir, name, sweep)?;
+        touch(run, dir, name, path, sweep)?;
     }
     if meta.is_file() && !sweep.algorithms.is_empty() {
         let algorithms = sweep.algorithms.clone();
@@ -357,25 +388,26 @@ fn object(
         (true, true) => Manner::Fix("Object"),
         (true, false) => Manner::Fix("Plain file"),
     };
-    sweep.changed |= run.check_object(dir, name, path, meta, &sweep.wish, manner)? && sweep.act.fix;
+    let differs = run.check_object(dir, name, path, meta, &sweep.wish, manner)?;
+    sweep.checked(run, differs);
     Ok(())
 }
 
-fn selected(sweep: &Sweep, path: &Path) -> bool {
+fn selected(sweep: &Sweep<'_>, path: &Path) -> bool {
     let name: BString = path.file_name().map(|name| name.as_bytes().into()).unwrap_or_default();
     (sweep.include.is_empty() || any_matches(&sweep.include, name.as_bstr()))
         && !any_matches(&sweep.exclude, name.as_bstr())
 }
 
 /// Checks everything in a directory. What goes wrong is said; the rest is still done.
-fn inside(run: &mut Run<'_>, dir: &Dir, path: &Path, sweep: &mut Sweep, depth: u32) {
+fn inside(run: &mut Run<'_>, dir: &Dir, path: &Path, sweep: &mut Sweep<'_>, depth: u32) {
     let names = match dir.names() {
         Ok(names) => names,
         Err(error) => {
             run.report
                 .error(format_args!("Cannot read directory {}: {error}", path.display()));
             sweep.failed = true;
-            return;
+            return run.mark(sweep.job, Outcome::Failed);
         }
     };
     for name in names {
@@ -390,20 +422,20 @@ fn inside(run: &mut Run<'_>, dir: &Dir, path: &Path, sweep: &mut Sweep, depth: u
             Err(error) => Err(error),
         };
         if let Err(error) = result {
-            run.report
-                .error(format_args!("Cannot check {}: {error}", below.display()));
-            sweep.failed = true;
+            sweep.trouble(run, &below, &error);
         }
     }
 }
 
 /// A symbolic link has no mode. Dead ones may be removed; directories behind links owned by whoever runs this (or root)
 /// may be entered.
-fn link(run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, sweep: &mut Sweep, depth: u32) -> io::Result<()> {
+fn link(run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, sweep: &mut Sweep<'_>, depth: u32) -> io::Result<()> {
     let behind = dir.look_through(name)?;
     if behind.is_none() && sweep.tidy {
-        run.report.inform(format_args!("Removing dead link {}", path.display()));
-        sweep.changed = true;
+        run.report
+            .say(run.doing(), format_args!("Removing dead link {}", path.display()));
+        run.show(path, ["deleted link".to_string()]);
+        sweep.repaired(run);
         if !run.dry {
             dir.unlink(name)?;
             dir.sync()?;
@@ -430,9 +462,11 @@ fn link(run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, sweep: &mut Swee
     Ok(())
 }
 
-fn touch(run: &mut Run<'_>, dir: &Dir, name: &BStr, sweep: &mut Sweep) -> io::Result<()> {
-    sweep.changed = true;
+fn touch(run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, sweep: &mut Sweep<'_>) -> io::Result<()> {
+    sweep.repaired(run);
     if run.dry {
+        run.report
+            .say(Level::Silent, format_args!("Touching {}", path.display()));
         return Ok(());
     }
     let now = jiff::Timestamp::now().as_nanosecond();
@@ -440,7 +474,7 @@ fn touch(run: &mut Run<'_>, dir: &Dir, name: &BStr, sweep: &mut Sweep) -> io::Re
 }
 
 /// `action=compress`: `CompressCommand`, or gzip, on the file.
-fn compress(run: &mut Run<'_>, dir: &Dir, path: &Path, sweep: &mut Sweep) -> io::Result<()> {
+fn compress(run: &mut Run<'_>, dir: &Dir, path: &Path, sweep: &mut Sweep<'_>) -> io::Result<()> {
     use crate::sys::process::{Argv, Command};
     let bytes = path.as_os_str().as_bytes();
     if [&b".gz"[..], b".Z", b".bz2", b".xz", b".zst"]
@@ -456,8 +490,9 @@ fn compress(run: &mut Run<'_>, dir: &Dir, path: &Path, sweep: &mut Sweep) -> io:
     let mut argv = crate::sys::process::split(&command.unwrap_or_else(|| "/bin/gzip".into()));
     // Named from its directory, which is held: the path may lead elsewhere by now.
     argv.push(objects::here(path));
-    run.report.inform(format_args!("Compressing file {}", path.display()));
-    sweep.changed = true;
+    run.report
+        .say(run.doing(), format_args!("Compressing file {}", path.display()));
+    sweep.repaired(run);
     if run.dry {
         return Ok(());
     }

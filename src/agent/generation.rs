@@ -12,6 +12,7 @@ use bstr::{BString, ByteSlice, ByteVec};
 use serde::{Deserialize, Serialize};
 
 use super::copy::Spot;
+use super::event::Digest;
 use super::job::BytesPath;
 use super::report::Report;
 use super::{Job, Outcome, Run};
@@ -59,7 +60,16 @@ struct Waiting {
     temp: BString,
     name: BString,
     keep: Option<Backup>,
-    said: Vec<String>,
+    said: Said,
+}
+
+/// What is to be said of a file once it is in place.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Messages at inform level.
+    pub said: Vec<String>,
+    /// Digest of what was there, and of what is, where somebody listens.
+    pub news: Option<(Option<Digest>, Digest)>,
 }
 
 impl Batch {
@@ -76,14 +86,7 @@ impl Batch {
     }
 
     /// Adds a file that is complete under its temporary name, with what is to be said once it is in place.
-    pub fn add(
-        &mut self,
-        temp: BString,
-        size: u64,
-        spot: &Spot,
-        keep: Option<Backup>,
-        said: Vec<String>,
-    ) -> io::Result<()> {
+    pub fn add(&mut self, temp: BString, size: u64, spot: &Spot, keep: Option<Backup>, said: Said) -> io::Result<()> {
         let dir = match self.hold(&spot.dir) {
             Ok(dir) => dir,
             Err(error) => {
@@ -219,7 +222,7 @@ impl Waiting {
         {
             let beside = keep.path.with_file_name(keep.name_of(self.name.as_bstr()).as_path());
             let text = format!("Moved {} to repository location {}", beside.display(), moved.display());
-            self.said.push(text);
+            self.said.said.push(text);
         }
         Ok(())
     }
@@ -229,8 +232,13 @@ impl Waiting {
     }
 
     fn tell(self, run: &mut Run<'_>, job: &Job) {
-        for text in self.said {
+        for text in self.said.said {
             run.report.inform(text);
+        }
+        if let Some((before, after)) = self.said.news {
+            let path = self.dir_path.join(self.name.as_path());
+            let path = path.as_os_str().as_encoded_bytes();
+            run.report.changed(path, before, Some(after));
         }
         run.record(job, Outcome::Repaired);
     }

@@ -101,7 +101,7 @@ fn run(run: &mut Run<'_>, job: &Job) {
     if children {
         self::children(run, job, &from, &to, &manner);
     } else {
-        match single(run, &from, &to, &manner) {
+        match single(run, job, &from, &to, &manner) {
             // A link that is right sets neither class (observed).
             Ok(false) => {}
             Ok(true) => run.record(job, Outcome::Repaired),
@@ -151,7 +151,8 @@ fn children(run: &mut Run<'_>, job: &Job, from: &Path, to: &Path, manner: &Manne
         ignore: run.ignored(&run.values(job, "ignore")),
     };
     match level(run, job, from, to, manner, &choice, recurse) {
-        Ok(true) => run.record(job, Outcome::Repaired),
+        // Each is marked already.
+        Ok(true) => run.record_classes(job, Outcome::Repaired),
         Ok(false) => {}
         Err(error) => {
             run.report
@@ -199,8 +200,12 @@ fn level(
             super::copy::one_file(run, job, &to, &from);
             continue;
         }
-        match single(run, &from, &to, manner) {
-            Ok(done) => changed |= done,
+        match single(run, job, &from, &to, manner) {
+            Ok(true) => {
+                run.mark(job, Outcome::Repaired);
+                changed = true;
+            }
+            Ok(false) => {}
             Err(error) => {
                 run.report.error(format_args!(
                     "Cannot link {} -> {}: {error}",
@@ -215,7 +220,7 @@ fn level(
 }
 
 /// Makes one link; gives whether anything was done.
-fn single(run: &mut Run<'_>, from: &Path, to: &Path, manner: &Manner) -> io::Result<bool> {
+fn single(run: &mut Run<'_>, job: &Job, from: &Path, to: &Path, manner: &Manner) -> io::Result<bool> {
     let target = target(from, to, manner.kind)?;
     let arrow = format!("{} -> {}", from.display(), target.to_str_lossy());
     let there = exists(from, target.as_bstr());
@@ -231,7 +236,10 @@ fn single(run: &mut Run<'_>, from: &Path, to: &Path, manner: &Manner) -> io::Res
     if !there && !manner.dead_too {
         let dead = old.is_some_and(|old| old.is_link());
         if let (true, true, Some(place)) = (dead, manner.kill_dead, &place) {
-            run.report.inform(format_args!("Removing dead link {}", from.display()));
+            run.report
+                .say(run.doing(), format_args!("Removing dead link {}", from.display()));
+            let old = place.dir.read_link(place.name())?;
+            run.show(from, [format!("deleted link {old}")]);
             if !run.dry {
                 place.dir.unlink(place.name())?;
                 place.dir.sync()?;
@@ -248,6 +256,7 @@ fn single(run: &mut Run<'_>, from: &Path, to: &Path, manner: &Manner) -> io::Res
                 from.display(),
                 to.display()
             ));
+            run.mark(job, Outcome::Failed);
         }
         return Ok(false);
     }
@@ -260,9 +269,18 @@ fn single(run: &mut Run<'_>, from: &Path, to: &Path, manner: &Manner) -> io::Res
         } else if old.is_link() && place.dir.read_link(place.name())? == target {
             return Ok(false);
         }
-        if !make_way(run, place, old, &target, &arrow, manner)? {
+        if !make_way(run, job, place, old, &target, &arrow, manner)? {
             return Ok(false);
         }
+    }
+    if run.options.diff {
+        let old = match (&place, old) {
+            (Some(place), Some(old)) if old.is_link() => Some(place.dir.read_link(place.name())?),
+            _ => None,
+        };
+        let kind = if manner.kind == Type::Hard { "hard link" } else { "link" };
+        let old = old.map(|old| format!("old {kind} {old}"));
+        run.show(from, old.into_iter().chain([format!("new {kind} {target}")]));
     }
     if run.dry {
         run.report
@@ -291,6 +309,7 @@ fn single(run: &mut Run<'_>, from: &Path, to: &Path, manner: &Manner) -> io::Res
 /// anything else was moved aside.
 fn make_way(
     run: &mut Run<'_>,
+    job: &Job,
     place: &Place,
     old: &fsx::Meta,
     target: &BString,
@@ -304,6 +323,7 @@ fn make_way(
             run.report
                 .inform(format_args!("Old link {shown} points somewhere else. Doing nothing!"));
             run.report.inform(format_args!("(Link points to {is} not {target})"));
+            run.left(job);
             return Ok(false);
         }
         run.report.inform(format_args!("Removing link {shown}"));
@@ -315,6 +335,7 @@ fn make_way(
             "Cannot make link: {shown} exists and is not a link! (uid {})",
             old.uid()
         ));
+        run.mark(job, Outcome::Failed);
         return Ok(false);
     }
     // The message has the plain name, the file that of a time-stamped backup (observed).

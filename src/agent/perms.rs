@@ -10,7 +10,7 @@ use super::acl::AclWish;
 use super::job::BadAttr;
 use super::mode::ModeChange;
 use super::report::Level;
-use super::{Job, Run, owner};
+use super::{Job, Run, diff, owner};
 use crate::fsx::{Dir, Meta, Object};
 
 /// What mode and owner an object should have.
@@ -128,6 +128,12 @@ impl Run<'_> {
         if uid.is_some() || gid.is_some() {
             differs = true;
             self.say_owner(path, meta, uid, gid, manner);
+            if manner != Manner::Warn {
+                let pair = |old: u32, new: Option<u32>, name: fn(u32) -> String| new.map(|new| (name(old), name(new)));
+                let mut lines = diff::sides("owner", pair(meta.uid(), uid, owner::user_name));
+                lines.extend(diff::sides("group", pair(meta.gid(), gid, owner::group_name)));
+                self.show(path, lines);
+            }
             if manner != Manner::Warn && !self.dry {
                 held.chown(uid, gid)?;
             }
@@ -156,10 +162,12 @@ impl Run<'_> {
                 }
                 Manner::Fix(what) => {
                     self.say_set_id(path, meta, wanted);
-                    self.report.inform(format_args!(
+                    let text = format!(
                         "{what} {shown} had permission {:o}, changed it to {wanted:o}",
                         meta.mode()
-                    ));
+                    );
+                    self.report.say(self.doing(), text);
+                    self.show(path, diff::mode(meta.mode(), wanted));
                 }
             }
         }
@@ -178,12 +186,12 @@ impl Run<'_> {
             return self.report.say(Level::Silent, text);
         }
         if let Some(uid) = uid {
-            self.report
-                .inform(format_args!("Owner of {shown} was {}, setting to {uid}", meta.uid()));
+            let text = format!("Owner of {shown} was {}, setting to {uid}", meta.uid());
+            self.report.say(self.doing(), text);
         }
         if let Some(gid) = gid {
-            self.report
-                .inform(format_args!("Group of {shown} was {}, setting to {gid}", meta.gid()));
+            let text = format!("Group of {shown} was {}, setting to {gid}", meta.gid());
+            self.report.say(self.doing(), text);
         }
     }
 

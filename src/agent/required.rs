@@ -75,7 +75,7 @@ fn work(run: &mut Run<'_>, job: &Job) {
         if !run.flag(job, "force", false) {
             run.report
                 .verbose(format_args!("{shown} is on NFS and is not looked at"));
-            return;
+            return run.left(job);
         }
         // From here on whoever looks waits: a server that is dead now is told before.
         if let Err(error) = patience::look(path)

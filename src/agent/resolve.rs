@@ -7,7 +7,7 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::Outcome;
 use super::action::{Action, Work, in_text_order, iterate};
-use super::report::Level;
+use super::event::Digest;
 use super::{Job, Run, diff};
 use crate::fsx::{Place, Wanted, write_whole};
 use crate::policy::Section;
@@ -69,16 +69,19 @@ fn rewrite(run: &mut Run<'_>, jobs: &[Job]) -> io::Result<Outcome> {
         return Ok(Outcome::Kept);
     }
     let shown = path.display().to_string();
-    let level = if run.dry { Level::Silent } else { Level::Inform };
     run.report
-        .say(level, format_args!("Saving edit changes to file {shown}"));
+        .say(run.doing(), format_args!("Saving edit changes to file {shown}"));
     if run.options.diff {
-        for line in diff::unified(&path, old.as_deref().unwrap_or_default(), &new) {
-            run.report.bare(Level::Silent, &line);
-        }
+        let lines = diff::unified(&path, old.as_deref().unwrap_or_default(), &new);
+        run.report.diff(&lines);
     }
     if !run.dry {
         save(run, &place, &path, &new)?;
+    }
+    if run.report.listens() {
+        let name = super::editfiles::name_of(&path);
+        run.report
+            .changed(&name, old.as_deref().map(Digest::of), Some(Digest::of(&new)));
     }
     Ok(Outcome::Repaired)
 }

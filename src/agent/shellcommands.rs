@@ -47,6 +47,7 @@ fn work(run: &mut Run<'_>, job: &Job) {
     if run.dry {
         run.report
             .say(Level::Silent, format_args!("execute script {}", job.object));
+        run.mark(job, Outcome::Repaired);
         if !preview {
             return;
         }

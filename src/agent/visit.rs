@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bstr::{BStr, BString, ByteSlice};
 
 use super::action::Action;
 use super::event::{Event, Heard, Objects, Other, Promiser, Told, seconds};
-use super::report::Tally;
+use super::report::{Level, Tally};
 use super::run::Run;
-use super::{Job, Memory, methods};
+use super::{Job, Memory, diff, methods};
 use crate::policy::Phase;
 
 /// What came of a promise.
@@ -216,6 +217,19 @@ impl Run<'_> {
             begun.earlier = Some(Box::new(heard));
         }
         self.report.forget_heard();
+    }
+
+    /// How important a message about what is done is: a dry run says it whatever the levels are.
+    pub fn doing(&self) -> Level {
+        if self.dry { Level::Silent } else { Level::Inform }
+    }
+
+    /// `--diff`: shows what changes about an object besides its content.
+    pub fn show(&mut self, path: &Path, lines: impl IntoIterator<Item = String>) {
+        if self.options.diff {
+            let lines = diff::about(path, lines);
+            self.report.diff(&lines);
+        }
     }
 
     /// What came of a promise, or of one of its objects, where that sets no class: only counted and told.

@@ -12,7 +12,6 @@ use super::write;
 use crate::agent::job::BytesPath;
 use crate::agent::links::relative;
 use crate::agent::perms::Manner as PermManner;
-use crate::agent::report::Level;
 use crate::agent::{Outcome, Run};
 use crate::fsx::{self, Node};
 
@@ -51,11 +50,14 @@ pub(super) fn make_link(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, target:
             return Ok(());
         }
     }
+    let old_target = match (&spot, &old) {
+        (Some(spot), Some(old)) if old.is_link() => Some(spot.dir.read_link(spot.name.as_bstr())?),
+        _ => None,
+    };
+    let old_target = old_target.map(|old| format!("old link {old}"));
+    run.show(&shown, old_target.into_iter().chain([format!("new link {target}")]));
     if copy.dry {
-        run.report.bare(
-            Level::Silent,
-            format!("Need to link {} -> {target}", shown.display()).as_bytes(),
-        );
+        write::say_need(run, copy, &format!("Need to link {} -> {target}", shown.display()));
         return Ok(());
     }
     let Some(spot) = spot else { return Ok(()) };
@@ -108,10 +110,7 @@ pub(super) fn special(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, node: Nod
     }
     let source = copy.source_path(item);
     if copy.dry {
-        write::say_need(
-            run,
-            &format!("Need this: {} wasn't at destination (copying)", shown.display()),
-        );
+        write::say_missing(run, copy, &shown);
         return Ok(());
     }
     run.report

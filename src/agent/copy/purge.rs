@@ -72,8 +72,14 @@ fn level(run: &mut Run<'_>, copy: &Copy<'_>, source: &Listed<'_>, dir: &Dir, rel
         } else if source.unread.contains(&below) {
             Ok(())
         } else {
-            run.report
-                .inform(format_args!("Purging {} in copy dest directory", path.display()));
+            let text = format!("Purging {} in copy dest directory", path.display());
+            run.report.say(run.doing(), text);
+            run.show(&path, ["deleted".to_string()]);
+            if copy.dry && !run.dry {
+                run.left(copy.job);
+            } else {
+                run.mark(copy.job, Outcome::Repaired);
+            }
             if copy.dry {
                 Ok(())
             } else {

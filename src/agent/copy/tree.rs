@@ -190,6 +190,9 @@ fn attempt(
     if !reach_target(run, &mut copy, &items[0], tree)? {
         return Ok(());
     }
+    if tree && matches!(copy.target, Target::Nowhere(_)) {
+        write::say_missing(run, &copy, &copy.target_path("".into()));
+    }
     let wanted = plan(run, &copy, &items);
     write::fetch(run, &copy, source, &items, &wanted)?;
     if tree && manner.purge {
@@ -401,14 +404,17 @@ fn plan(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item]) -> Vec<write::Fetch>
 /// A directory of the tree. False where something else is there and may not be replaced.
 fn directory(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item) -> io::Result<bool> {
     let Some(spot) = copy.spot(item.rel.as_bstr())? else {
+        write::say_missing(run, copy, &copy.target_path(item.rel.as_bstr()));
         return Ok(true);
     };
     let name = spot.name.as_bstr();
     let wish = copy.manner.wish_for(&item.entry);
     match spot.dir.look(name)? {
         Some(meta) if meta.is_dir() => {
-            if !copy.dry || run.dry {
-                run.check_object(&spot.dir, name, &spot.path, &meta, &wish, PermManner::Fix("Object"))?;
+            if (!copy.dry || run.dry)
+                && run.check_object(&spot.dir, name, &spot.path, &meta, &wish, PermManner::Fix("Object"))?
+            {
+                run.mark(copy.job, Outcome::Repaired);
             }
             Ok(true)
         }
@@ -418,6 +424,7 @@ fn directory(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item) -> io::Result<bool
         }
         other => {
             if copy.dry {
+                write::say_missing(run, copy, &spot.path);
                 return Ok(true);
             }
             if other.is_some() {

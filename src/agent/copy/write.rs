@@ -8,6 +8,7 @@ use bstr::{BString, ByteSlice};
 use super::super::acl;
 use super::failover;
 use super::tree::{Copy, Item, Spot, mismatch};
+use crate::agent::event::Digest;
 use crate::agent::job::BytesPath;
 use crate::agent::perms::Manner as PermManner;
 use crate::agent::report::Level;
@@ -38,9 +39,20 @@ impl Fetch {
     }
 }
 
-/// Says what a dry run would do; such lines have no prefix (observed).
-pub(super) fn say_need(run: &mut Run<'_>, text: &str) {
+/// Says what a dry run would do, or what a rule that only warns leaves; such lines have no prefix (observed).
+pub(super) fn say_need(run: &mut Run<'_>, copy: &Copy<'_>, text: &str) {
     run.report.bare(Level::Silent, text.as_bytes());
+    if run.dry {
+        run.mark(copy.job, Outcome::Repaired);
+    } else {
+        run.left(copy.job);
+    }
+}
+
+/// Says of something that is not there that it is needed.
+pub(super) fn say_missing(run: &mut Run<'_>, copy: &Copy<'_>, path: &Path) {
+    let text = format!("Need this: {} wasn't at destination (copying)", path.display());
+    say_need(run, copy, &text);
 }
 
 /// Whether a plain file has to be fetched. One that does not gets its mode and owner repaired here.
@@ -73,9 +85,8 @@ pub(super) fn decide(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], number:
         ));
         return Ok(None);
     }
-    let need = || format!("Need this: {} wasn't at destination (copying)", shown.display());
     let Some(spot) = copy.spot(item.rel.as_bstr())? else {
-        say_need(run, &need());
+        say_missing(run, copy, &shown);
         return Ok(wanted(run, copy, number, false));
     };
     match spot.dir.look(spot.name.as_bstr())? {
@@ -84,7 +95,7 @@ pub(super) fn decide(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], number:
                 .verbose(format_args!("{} wasn't at destination (copying)", shown.display()));
             auto_define(run, &shown);
             if copy.dry {
-                say_need(run, &need());
+                say_missing(run, copy, &shown);
             }
             Ok(wanted(run, copy, number, false))
         }
@@ -98,6 +109,7 @@ pub(super) fn decide(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], number:
                 let (source, host) = (source.display(), &copy.host);
                 say_need(
                     run,
+                    copy,
                     &format!(
                         "Need this: update of image {} from master {source} on {host}",
                         shown.display()
@@ -107,16 +119,19 @@ pub(super) fn decide(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], number:
             Ok(wanted(run, copy, number, true))
         }
         Some(meta) => {
-            if !copy.dry || run.dry {
-                repair(run, copy, item, &spot, &meta)?;
+            if (!copy.dry || run.dry) && repair(run, copy, item, &spot, &meta)? {
+                run.mark(copy.job, Outcome::Repaired);
+                run.record_classes(copy.job, Outcome::Kept);
+            } else {
+                run.record(copy.job, Outcome::Kept);
             }
-            run.record(copy.job, Outcome::Kept);
             Ok(None)
         }
     }
 }
 
-fn repair(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, spot: &Spot, meta: &Meta) -> io::Result<()> {
+/// Gives whether mode or owner differed.
+fn repair(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, spot: &Spot, meta: &Meta) -> io::Result<bool> {
     let wish = copy.manner.wish_for(&item.entry);
     run.check_object(
         &spot.dir,
@@ -125,13 +140,12 @@ fn repair(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, spot: &Spot, meta: &M
         meta,
         &wish,
         PermManner::Fix("Object"),
-    )?;
-    Ok(())
+    )
 }
 
-/// In a dry run content is fetched only to be shown.
+/// In a dry run content is fetched only to be shown, or to tell its digest.
 fn wanted(run: &Run<'_>, copy: &Copy<'_>, item: usize, update: bool) -> Option<Fetch> {
-    (!copy.dry || run.options.diff).then_some(Fetch {
+    (!copy.dry || run.options.diff || run.report.listens()).then_some(Fetch {
         item,
         link_to: None,
         update,
@@ -251,7 +265,7 @@ fn write(
     let spot = copy.spot(item.rel.as_bstr())?;
     let shown = copy.target_path(item.rel.as_bstr());
     if copy.dry {
-        return show_diff(run, item, spot.as_ref(), &shown, reader);
+        return look_only(run, copy, item, spot.as_ref(), &shown, reader);
     }
     let Some(spot) = spot else { return Ok(()) };
     let name = spot.name.as_bstr();
@@ -288,6 +302,14 @@ fn write(
         fresh.fill(&mut new.as_slice())?;
     }
     fresh.fill(reader)?;
+    let news = run.report.listens().then(|| {
+        let before = old_digest(Some(&spot));
+        (before, Digest(fresh.digest()))
+    });
+    match old.filter(Meta::is_file) {
+        Some(old) => run.show(&shown, diff::mode(old.mode(), mode)),
+        None => run.show(&shown, [format!("new file mode {mode:o}")]),
+    }
     if old.is_some_and(|old| old.is_dir()) {
         set_aside(run, copy, &spot, true)?;
     }
@@ -308,27 +330,56 @@ fn write(
         let text = format!("Object {} had permission 600, changed it to {mode:o}", shown.display());
         said.push(text);
     }
+    let said = generation::Said { said, news };
     batch.add(fresh.stage(name, &wanted)?, item.entry.size, &spot, keep, said)
 }
 
-fn show_diff(
+/// What is there of a file, in one number.
+fn old_digest(spot: Option<&Spot>) -> Option<Digest> {
+    let file = spot?.dir.read(spot?.name.as_bstr()).ok()?;
+    fsx::digest_of(file).ok().map(Digest)
+}
+
+/// Nothing is written: the content that would come is shown, and told.
+fn look_only(
     run: &mut Run<'_>,
+    copy: &Copy<'_>,
     item: &Item,
     spot: Option<&Spot>,
     shown: &Path,
     reader: &mut dyn Read,
 ) -> io::Result<()> {
-    if item.entry.size > DIFF_LIMIT {
-        run.report.bare(
-            Level::Silent,
-            format!("{} is too large to be shown", shown.display()).as_bytes(),
-        );
-        return Ok(());
-    }
     let mut new = Vec::new();
-    reader.take(DIFF_LIMIT + 1).read_to_end(&mut new)?;
-    diff_with_old(run, spot, shown, &new);
+    if item.entry.size <= DIFF_LIMIT {
+        (&mut *reader).take(DIFF_LIMIT + 1).read_to_end(&mut new)?;
+    }
+    if run.options.diff {
+        if item.entry.size > DIFF_LIMIT {
+            too_large(run, shown);
+        } else {
+            diff_with_old(run, spot, shown, &new);
+        }
+        let old = match spot {
+            Some(spot) => spot.dir.look(spot.name.as_bstr())?.filter(Meta::is_file),
+            None => None,
+        };
+        let mode = copy.manner.wish_for(&item.entry).mode_for(item.entry.mode, false);
+        match old {
+            Some(old) => run.show(shown, diff::mode(old.mode(), mode)),
+            None => run.show(shown, [format!("new file mode {mode:o}")]),
+        }
+    }
+    if run.report.listens() {
+        let after = fsx::digest_of(new.as_slice().chain(reader)).map(Digest)?;
+        let name = shown.as_os_str().as_encoded_bytes();
+        run.report.changed(name, old_digest(spot), Some(after));
+    }
     Ok(())
+}
+
+fn too_large(run: &mut Run<'_>, shown: &Path) {
+    let text = format!("{} is too large to be shown", shown.display());
+    run.report.diff(&[text.into()]);
 }
 
 fn diff_with_old(run: &mut Run<'_>, spot: Option<&Spot>, shown: &Path, new: &[u8]) {
@@ -338,26 +389,16 @@ fn diff_with_old(run: &mut Run<'_>, spot: Option<&Spot>, shown: &Path, new: &[u8
         let _ = file.take(DIFF_LIMIT + 1).read_to_end(&mut old);
     }
     if old.len() as u64 > DIFF_LIMIT {
-        return run.report.bare(
-            Level::Silent,
-            format!("{} is too large to be shown", shown.display()).as_bytes(),
-        );
+        return too_large(run, shown);
     }
-    for line in diff::unified(shown, &old, new) {
-        run.report.bare(Level::Silent, &line);
-    }
+    let lines = diff::unified(shown, &old, new);
+    run.report.diff(&lines);
 }
 
 /// Gives a file its second name, as at the source.
 fn second_name(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, first: &Item) -> io::Result<()> {
     let (Some(to), Some(from)) = (copy.spot(item.rel.as_bstr())?, copy.spot(first.rel.as_bstr())?) else {
-        say_need(
-            run,
-            &format!(
-                "Need this: {} wasn't at destination (copying)",
-                copy.target_path(item.rel.as_bstr()).display()
-            ),
-        );
+        say_missing(run, copy, &copy.target_path(item.rel.as_bstr()));
         return Ok(());
     };
     let Some(original) = from.dir.look(from.name.as_bstr())? else {
@@ -373,10 +414,7 @@ fn second_name(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, first: &Item) ->
         return Ok(());
     }
     if copy.dry {
-        say_need(
-            run,
-            &format!("Need this: {} wasn't at destination (copying)", to.path.display()),
-        );
+        say_missing(run, copy, &to.path);
         return Ok(());
     }
     run.report.inform(format_args!(

@@ -52,8 +52,9 @@ fn work(run: &mut Run<'_>, action: &'static Action) {
         }
         let outcome = group(run, &file, &jobs);
         for job in &jobs {
-            if let Some(outcome) = outcome {
-                run.record(job, outcome);
+            match outcome {
+                Some(outcome) => run.record(job, outcome),
+                None => run.left(job),
             }
             run.end(job);
         }
@@ -200,7 +201,9 @@ fn try_one(
                 return Ok(None);
             }
             let mode = 0o644 & !options.umask;
-            run.report.inform(format_args!("Creating file {shown}, mode {mode:o}"));
+            run.report
+                .say(run.doing(), format_args!("Creating file {shown}, mode {mode:o}"));
+            run.show(&place.path, [format!("new file mode {mode:o}")]);
             if !run.dry {
                 save::create(run, &place, mode).map_err(|error| format!("Cannot make {shown}: {error}"))?;
             }

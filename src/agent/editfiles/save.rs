@@ -7,6 +7,7 @@ use std::path::Path;
 use bstr::{BStr, BString, ByteSlice};
 
 use super::{EditBackup, EditOptions, EditWorld, Tone};
+use crate::agent::event::Digest;
 use crate::agent::job::BytesPath;
 use crate::agent::report::Level;
 use crate::agent::shellcommands::{environment, label};
@@ -71,15 +72,20 @@ impl OnDisk<'_> {
             run.report.inform(format_args!("Saving edit changes to file {shown}"));
         }
         if run.options.diff {
-            for line in diff::unified(&self.place.path, &self.content, content) {
-                run.report.bare(Level::Silent, &line);
-            }
+            let lines = diff::unified(&self.place.path, &self.content, content);
+            run.report.diff(&lines);
         }
         if !run.dry {
             self.write(run, options, content)
                 .map_err(|error| format!("Cannot save {shown}: {error}"))?;
             self.saved = true;
             run.report.verbose(format_args!("Edited file {shown} "));
+        }
+        if run.report.listens() {
+            // A file that was not there before has no digest of what it was.
+            let before = (!self.made && self.mtime.is_some()).then(|| Digest::of(&self.content));
+            let name = name_of(&self.place.path);
+            run.report.changed(&name, before, Some(Digest::of(content)));
         }
         self.content = content.to_vec();
         Ok(())

@@ -173,14 +173,18 @@ fn try_to(run: &mut Run<'_>, job: &Job, table: &Table) -> Result<(), String> {
         );
     }
     let act = !warn && (!by_match || wrong.is_some());
-    let mut failed = false;
+    let (mut failed, mut did) = (false, false);
     if warn {
+        if wrong.is_some() {
+            run.left(job);
+        }
         for (_, line) in &found {
             run.report.say(Level::Silent, format_args!("Process alert: {line}"));
         }
     } else if act && let Some(signal) = signal {
         for (pid, line) in &found {
             failed |= !send(run, job, signal, *pid, line);
+            did = true;
         }
     }
     let ends = matches!(signal, Some(Signal::SIGKILL | Signal::SIGTERM));
@@ -190,13 +194,15 @@ fn try_to(run: &mut Run<'_>, job: &Job, table: &Table) -> Result<(), String> {
     {
         let command = run.ctx.expand(command.as_bstr());
         failed |= !restart(run, job, &command)?;
+        did = true;
     }
     // define= tells of matches, not of repairs (14.7).
     let classes = run.class_list(job, if count > 0 { "define" } else { "elsedefine" });
     if failed {
         run.record(job, Outcome::Failed);
-    } else if count > 0 {
-        run.report.tally.repaired += u64::from(act && signal.is_some());
+    } else {
+        run.mark(job, if did { Outcome::Repaired } else { Outcome::Kept });
+        run.report.tally.repaired += u64::from(count > 0 && act && signal.is_some());
     }
     for class in classes {
         run.define(class.as_bstr());

@@ -93,8 +93,9 @@ fn work(run: &mut Run<'_>, job: &Job) {
         }
     };
     let places = folders(job.object.as_bstr(), || run.homes());
-    let outcome = sweep::run(run, plan, &places);
-    run.record(job, outcome);
+    let outcome = sweep::run(run, job, plan, &places);
+    // What came of each object is marked already.
+    run.record_classes(job, outcome);
 }
 
 fn plan(run: &Run<'_>, job: &Job) -> Result<Plan, String> {

@@ -8,8 +8,8 @@ use bstr::{BStr, ByteSlice};
 
 use super::{Clock, Empty, Links, Plan, Size};
 use crate::agent::Outcome;
-use crate::agent::Run;
 use crate::agent::job::BytesPath;
+use crate::agent::{Job, Run};
 use crate::fsx::{Dir, Meta, any_matches, matches};
 use crate::sys::process;
 
@@ -17,10 +17,11 @@ use crate::sys::process;
 const DEEPEST: usize = 250;
 
 /// Sweeps these directories.
-pub fn run(run: &mut Run<'_>, plan: Plan, folders: &[PathBuf]) -> Outcome {
+pub fn run(run: &mut Run<'_>, job: &Job, plan: Plan, folders: &[PathBuf]) -> Outcome {
     let mut sweep = Sweep {
         now: run.now.timestamp().as_nanosecond(),
         run,
+        job,
         plan,
         device: 0,
         removed: 0,
@@ -39,6 +40,7 @@ pub fn run(run: &mut Run<'_>, plan: Plan, folders: &[PathBuf]) -> Outcome {
 /// A sweep while it goes on.
 struct Sweep<'s, 'r> {
     run: &'s mut Run<'r>,
+    job: &'s Job,
     plan: Plan,
     now: i128,
     device: u64,
@@ -226,22 +228,23 @@ impl Sweep<'_, '_> {
 
     /// Says what is done and does it, unless this is a dry run.
     fn done(&mut self, what: &str, path: &Path, act: impl FnOnce(&mut Run<'_>) -> io::Result<()>) {
-        if self.run.dry {
-            self.removed += 1;
-            let line = format!("{what} {}", path.display());
-            return self.run.report.say(crate::agent::report::Level::Silent, line);
+        if !self.run.dry
+            && let Err(error) = act(self.run)
+        {
+            return self.trouble(path, &error);
         }
-        match act(self.run) {
-            Ok(()) => {
-                self.removed += 1;
-                self.run.report.inform(format_args!("{what} {}", path.display()));
-            }
-            Err(error) => self.trouble(path, &error),
+        self.removed += 1;
+        self.run.mark(self.job, Outcome::Repaired);
+        let line = format!("{what} {}", path.display());
+        self.run.report.say(self.run.doing(), line);
+        if let Some(kind) = what.strip_prefix("Deleting ").or(what.strip_prefix("Removing dead ")) {
+            self.run.show(path, [format!("deleted {kind}")]);
         }
     }
 
     fn trouble(&mut self, path: &Path, error: &io::Error) {
         self.failed = true;
+        self.run.mark(self.job, Outcome::Failed);
         self.run
             .report
             .error(format_args!("Cannot tidy {}: {error}", path.display()));
