@@ -97,3 +97,17 @@ pub fn iterate(run: &Run<'_>, rule: &Rule) -> Vec<(BString, BString)> {
 pub fn whole(run: &Run<'_>, rule: &Rule) -> Vec<(BString, BString)> {
     vec![(run.ctx.expand(rule.promiser.as_bstr()), BString::default())]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_language_knows_every_action_and_no_other() {
+        let mut built: Vec<&str> = ACTIONS.iter().map(|action| action.name).collect();
+        let mut known = crate::policy::ACTION_WORDS.to_vec();
+        built.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(known, built);
+    }
+}

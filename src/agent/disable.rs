@@ -123,11 +123,8 @@ fn disable(run: &mut Run<'_>, job: &Job) -> Result<Outcome, String> {
             plain(&meta, &shown)?;
             run.report
                 .say(run.doing(), format_args!("Rotating files {shown} by {count}"));
-            run.show(&place.path, [format!("copy to {shown}.1")]);
-            run.show(
-                &place.path,
-                diff::sides("size", Some((meta.size().to_string(), "0".into()))),
-            );
+            let emptied = diff::sides("size", Some((meta.size().to_string(), "0".into())));
+            run.show(&place.path, [format!("copy to {shown}.1")].into_iter().chain(emptied));
             if !run.dry {
                 run.sweep(&place.dir);
                 rotate(&place, &meta, count).map_err(sys)?;

@@ -11,6 +11,8 @@ pub struct RunOptions {
     pub dry_run: bool,
     /// `--diff`: show changes of content as unified diffs.
     pub diff: bool,
+    /// `--exit-status`: end with 1 when a promise could not be kept.
+    pub exit_status: bool,
     /// `-K`, `-A`: neither look at locks nor leave any.
     pub no_locks: bool,
     /// `-q`: no splay sleep.

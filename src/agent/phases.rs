@@ -54,7 +54,8 @@ pub struct Setup<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
     /// Exit status: 0; 1 for errors in the policy and what cannot be carried out at all; 2 when cf.preconf ended the
-    /// run; 3 when a new policy was broken and the last good one ran.
+    /// run; 3 when a new policy was broken and the last good one ran. With `--exit-status` 0 becomes 1 when a promise
+    /// could not be kept.
     pub status: u8,
     /// Promises kept, repaired, failed, skipped; each counted once.
     pub counts: Counts,
@@ -104,6 +105,10 @@ fn whole(setup: Setup<'_>) -> (Ending, Vec<Program>) {
         Ok(()) if whole.outdated => 3,
         Ok(()) => whole.status,
         Err(Over(status)) => status,
+    };
+    let status = match status {
+        0 if setup.options.exit_status && whole.counts.failed > 0 => 1,
+        status => status,
     };
     if !setup.options.keep_text {
         whole.conclude(status, began);
@@ -232,10 +237,15 @@ impl<'a> Whole<'a> {
     fn open_memory(&mut self) -> Result<(), Over> {
         let parts = self.parts()?;
         let dir = parts.paths.state();
-        if parts.options.dry_run && !dir.is_dir() {
+        let dry = parts.options.dry_run;
+        if dry && !dir.is_dir() {
             return Ok(());
         }
-        match Store::open(&dir) {
+        let store = match dry {
+            true => Ok(Store::reading(&dir)),
+            false => Store::open(&dir),
+        };
+        match store {
             Ok(store) => {
                 let now = parts.now.timestamp().as_second();
                 // Who holds the lock is at work, and puts in place itself what it has begun to.

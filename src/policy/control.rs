@@ -1,10 +1,11 @@
 //! Evaluating `control:` and `groups:` in text order with what is known at that point (cfengine2.md 5, 9.3, 10, 12).
 
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 
 use super::ast::{Call, Value};
 use super::evaluate::Evaluation;
 use super::functions::{self, Work};
+use super::source::did_you_mean;
 use super::{ClassExpr, Phase, Pos, SequenceEntry, check, names};
 
 impl Evaluation<'_> {
@@ -121,12 +122,26 @@ impl Evaluation<'_> {
             };
             let word = self.program.context.expand_value(word.as_ref());
             if own == "actionsequence" {
+                self.check_action(word.as_bstr(), &pos);
                 let class = class.clone();
                 let (text, pos) = (word.clone(), pos.clone());
                 self.program.sequence.push(SequenceEntry { class, text, pos });
             }
             self.program.context.push_list(own, class, word, &pos);
         }
+    }
+
+    /// A word of the action sequence that means nothing ends a run, but only when it is reached: told early, as a warning.
+    fn check_action(&mut self, word: &BStr, pos: &Pos) {
+        let action = word.split(|byte| *byte == b'.').next().unwrap_or_default();
+        // What variables hold then is not known yet.
+        let open = word.contains(&b'$') || word.starts_with(b"module:");
+        if open || word.is_empty() || names::ACTIONS.iter().any(|name| name.as_bytes() == action) {
+            return;
+        }
+        let message = format!("Undefined action {} in sequence", action.as_bstr());
+        let hint = did_you_mean(action, names::ACTIONS.iter().copied());
+        self.warn_with(pos.clone(), message, hint);
     }
 
     fn extend_list(&mut self, own: &'static str, values: Vec<Value>) {

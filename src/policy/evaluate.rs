@@ -82,8 +82,13 @@ impl<'a> Evaluation<'a> {
     }
 
     pub(super) fn warn(&mut self, pos: Pos, message: impl Into<String>) {
+        self.warn_with(pos, message, None);
+    }
+
+    pub(super) fn warn_with(&mut self, pos: Pos, message: impl Into<String>, hint: Option<String>) {
         if self.program.warnings.len() < 1000 {
-            self.program.warnings.push(self.source.error_at(pos, message));
+            let warning = self.source.error_at(pos, message).with_hint(hint);
+            self.program.warnings.push(warning);
         }
     }
 

@@ -61,6 +61,7 @@ pub use ere::{Ere, EreError};
 pub use expand::{MOST_PRODUCTS, TooMany, split_list};
 pub use explain::{About, Explained, Mention, explain};
 pub use lint::{CHECKS, Check, Finding, Tone, lint};
+pub use names::ACTIONS as ACTION_WORDS;
 pub use program::{Options, Phase, Program, SequenceEntry, load};
 pub use rule::{Attr, Attrs, Body, EditCommand, Rule};
 pub use section::Section;

@@ -219,3 +219,29 @@ pub(super) static HARD: &[&str] = &[
     "qnx",
     "dragonfly",
 ];
+
+/// The words of `actionsequence`, `module:` aside.
+pub static ACTIONS: &[&str] = &[
+    "copy",
+    "files",
+    "directories",
+    "links",
+    "editfiles",
+    "shellcommands",
+    "tidy",
+    "disable",
+    "rename",
+    "processes",
+    "packages",
+    "methods",
+    "required",
+    "disks",
+    "resolve",
+    "addmounts",
+    "mountall",
+    "mountinfo",
+    "mailcheck",
+    "netconfig",
+    "unmount",
+    "checktimezone",
+];

@@ -12,9 +12,13 @@ use jiff::Zoned;
 use regex::bytes::Regex;
 
 use super::SchedError;
+use crate::state::RunSummary;
 
 /// Bytes of output that are kept of one run.
 const LIMIT: usize = 16 << 20;
+
+/// With this begins the line that tells how a run ended.
+const SUMMARY: &str = "[Summary: ";
 
 /// The directory of outputs.
 pub struct Outputs {
@@ -29,6 +33,7 @@ pub struct Record {
     written: usize,
     lines: usize,
     cut: bool,
+    summary: bool,
 }
 
 impl Outputs {
@@ -58,6 +63,7 @@ impl Outputs {
             written: 0,
             lines: 0,
             cut: false,
+            summary: false,
         })
     }
 
@@ -121,6 +127,15 @@ impl Record {
         self.writer.write_all(b"\n")
     }
 
+    /// Adds how the run ended, where it said something. That is no output: it is neither mailed nor compared.
+    pub fn end_with(&mut self, run: &RunSummary) -> io::Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        self.summary = true;
+        writeln!(self.writer, "{SUMMARY}{run}]")
+    }
+
     /// Whether the run said nothing.
     pub fn is_empty(&self) -> bool {
         self.lines == 0
@@ -133,6 +148,9 @@ impl Record {
         loop {
             let mut line = Vec::new();
             if reader.read_until(b'\n', &mut line)? == 0 {
+                return Ok((lines.into(), false));
+            }
+            if self.summary && is_summary(&line) && reader.fill_buf()?.is_empty() {
                 return Ok((lines.into(), false));
             }
             if lines.len() == limit {
@@ -188,13 +206,26 @@ fn timeless(line: &[u8]) -> BString {
     }
 }
 
-/// Whether two outputs differ in more than times.
+fn is_summary(line: &[u8]) -> bool {
+    line.starts_with(SUMMARY.as_bytes())
+}
+
+/// Whether two outputs differ in more than times, and in how the runs ended.
 fn differ(old: &Path, new: &Path) -> io::Result<bool> {
     let mut old = BufReader::new(File::open(old)?);
     let mut new = BufReader::new(File::open(new)?);
+    let next = |reader: &mut BufReader<File>, line: &mut Vec<u8>| -> io::Result<usize> {
+        loop {
+            line.clear();
+            let read = reader.read_until(b'\n', line)?;
+            if read == 0 || !is_summary(line) {
+                return Ok(read);
+            }
+        }
+    };
     loop {
         let (mut a, mut b) = (Vec::new(), Vec::new());
-        let (n, m) = (old.read_until(b'\n', &mut a)?, new.read_until(b'\n', &mut b)?);
+        let (n, m) = (next(&mut old, &mut a)?, next(&mut new, &mut b)?);
         if n == 0 && m == 0 {
             return Ok(false);
         }
@@ -291,6 +322,35 @@ mod tests {
         );
         assert!(run(&outputs, 5, &[]).1);
         assert!(!run(&outputs, 6, &[]).1);
+    }
+
+    #[test]
+    fn how_a_run_ended_stands_below_what_it_said_and_is_no_news() {
+        let dir = tempfile::tempdir().unwrap();
+        let outputs = Outputs::at(dir.path()).unwrap();
+        let ended = |second: i64, lines: &[&str], kept: u64| {
+            let mut record = outputs.begin("h", &moment(second)).unwrap();
+            for line in lines {
+                record.line(line.as_bytes()).unwrap();
+            }
+            let run = RunSummary {
+                kept,
+                ..RunSummary::default()
+            };
+            record.end_with(&run).unwrap();
+            let differs = outputs.finish(&mut record).unwrap();
+            (fs::read_to_string(&record.file).unwrap(), differs, record)
+        };
+        let (text, _, record) = ended(1, &["said"], 5);
+        assert_eq!(
+            text,
+            "said\n[Summary: 5 promises: 5 kept, 0 repaired, 0 failed, 0 skipped, in 0.000 s]\n"
+        );
+        let head = record.head(1).unwrap();
+        assert_eq!(head, (vec!["said".into()], false), "what is mailed has no summary");
+        assert!(!ended(2, &["said"], 6).1);
+        assert!(ended(3, &["said", "more"], 6).1);
+        assert_eq!(ended(4, &[], 6).0, "", "a run that said nothing leaves an empty file");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use jiff::Zoned;
 use nix::unistd::geteuid;
 
 use super::{Outputs, Record, SchedError};
+use crate::state::{RunSummary, Runs, Store};
 use crate::sys::Paths;
 use crate::sys::process::{self, Argv, Command, Outcome};
 
@@ -24,6 +25,8 @@ pub struct Job {
     pub library_path: Option<std::ffi::OsString>,
     /// The process of a run that was ended before, because its time was up; it stands in the output.
     pub ended: Option<i32>,
+    /// The agent's state directory, where it writes down how a run ended.
+    pub state: PathBuf,
 }
 
 /// The agent of this host: `WORK/bin/cfagent` (FIL-13), or the installed one where that is not there. Run as root, it
@@ -87,6 +90,7 @@ impl Job {
             record.line(told.as_bytes()).map(|()| Outcome {
                 status: 127,
                 timed_out: false,
+                pid: 0,
             })
         });
         let outcome = outcome.map_err(SchedError::file(&record.file))?;
@@ -97,8 +101,21 @@ impl Job {
         if let Some(error) = lost {
             return Err(SchedError::file(&record.file)(error));
         }
+        if let Some(summary) = self.summary(&outcome, now) {
+            record.end_with(&summary).map_err(SchedError::file(&record.file))?;
+        }
         let differs = outputs.finish(&mut record)?;
         Ok((record, differs, outcome))
+    }
+}
+
+impl Job {
+    /// How the run ended, in the agent's own figures. An agent that came to no end left none.
+    fn summary(&self, outcome: &Outcome, now: &Zoned) -> Option<RunSummary> {
+        let runs = Store::peek::<Runs>(&self.state.join(Runs::FILE)).ok()??;
+        let began = now.timestamp().as_second();
+        let ours = |run: &RunSummary| run.pid == outcome.pid && run.began >= began;
+        runs.runs.into_iter().rev().find(ours)
     }
 }
 

@@ -130,8 +130,9 @@ impl std::fmt::Display for RunSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} promises: {} kept, {} repaired, {} failed, {} skipped, in {}.{:03} s",
+            "{} {}: {} kept, {} repaired, {} failed, {} skipped, in {}.{:03} s",
             self.promises(),
+            if self.promises() == 1 { "promise" } else { "promises" },
             self.kept,
             self.repaired,
             self.failed,

@@ -19,6 +19,7 @@ const MAGIC: &str = "dsau-state 1 ";
 #[derive(Clone, Debug)]
 pub struct Store {
     dir: PathBuf,
+    reads_only: bool,
 }
 
 /// A file that was not what we had written. It was set aside and a new one begun.
@@ -26,21 +27,19 @@ pub struct Store {
 pub struct Damage {
     /// The file.
     pub file: PathBuf,
-    /// Where it is now.
-    pub set_aside: PathBuf,
+    /// Where it is now; `None`: it was left, by somebody who only reads.
+    pub set_aside: Option<PathBuf>,
     /// What was wrong with it.
     pub why: String,
 }
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} is damaged ({}); it was set aside as {} and a new one is begun",
-            self.file.display(),
-            self.why,
-            self.set_aside.display()
-        )
+        write!(f, "{} is damaged ({})", self.file.display(), self.why)?;
+        match &self.set_aside {
+            Some(place) => write!(f, "; it was set aside as {} and a new one is begun", place.display()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -51,7 +50,18 @@ impl Store {
             fs::create_dir_all(dir)?;
             fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
         }
-        Ok(Store { dir: dir.to_path_buf() })
+        Ok(Store {
+            dir: dir.to_path_buf(),
+            reads_only: false,
+        })
+    }
+
+    /// The store in a directory, for somebody who changes nothing: whatever would be written is an error.
+    pub fn reading(dir: &Path) -> Store {
+        Store {
+            dir: dir.to_path_buf(),
+            reads_only: true,
+        }
     }
 
     /// The directory.
@@ -68,8 +78,11 @@ impl Store {
         match decode(&bytes) {
             Ok(value) => Ok((value, None)),
             Err(why) => {
-                let set_aside = self.dir.join(format!("{name}.damaged"));
-                fs::rename(&path, &set_aside)?;
+                let aside = self.dir.join(format!("{name}.damaged"));
+                let set_aside = match self.reads_only {
+                    true => None,
+                    false => fs::rename(&path, &aside).map(|()| Some(aside))?,
+                };
                 let damage = Damage {
                     file: path,
                     set_aside,
@@ -96,6 +109,7 @@ impl Store {
         name: &str,
         change: impl FnOnce(&mut T),
     ) -> io::Result<Option<Damage>> {
+        self.may_write()?;
         let dir = Dir::open(&self.dir)?;
         let lock = dir.open_or_create(format!("{name}.lock").as_bytes().as_bstr(), 0o600)?;
         lock.lock()?;
@@ -112,8 +126,19 @@ impl Store {
         Ok(damage)
     }
 
+    fn may_write(&self) -> io::Result<()> {
+        match self.reads_only {
+            true => Err(io::Error::new(
+                io::ErrorKind::ReadOnlyFilesystem,
+                "nothing is written now",
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Removes a file; one that is not there is no error.
     pub fn remove(&self, name: &str) -> io::Result<()> {
+        self.may_write()?;
         match fs::remove_file(self.dir.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -187,8 +212,22 @@ mod tests {
             let (list, damage) = store.read::<Vec<u32>>("list").unwrap();
             assert!(list.is_empty());
             let damage = damage.unwrap();
-            assert_eq!(fs::read(damage.set_aside).unwrap(), damaged);
+            assert_eq!(fs::read(damage.set_aside.unwrap()).unwrap(), damaged);
             assert!(!path.exists());
         }
+    }
+
+    #[test]
+    fn who_only_reads_leaves_even_a_damaged_file_where_it_is() {
+        let top = tempfile::tempdir().unwrap();
+        fs::write(top.path().join("list"), "junk").unwrap();
+        let store = Store::reading(top.path());
+        let (list, damage) = store.read::<Vec<u32>>("list").unwrap();
+        assert!(list.is_empty());
+        assert!(damage.unwrap().to_string().ends_with("(it has no first line)"));
+        assert!(store.update("list", |list: &mut Vec<u32>| list.push(1)).is_err());
+        assert!(store.remove("list").is_err());
+        assert_eq!(fs::read(top.path().join("list")).unwrap(), b"junk");
+        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 1);
     }
 }

@@ -125,6 +125,8 @@ pub struct Outcome {
     pub status: i32,
     /// It was ended because its time was up.
     pub timed_out: bool,
+    /// The number its process had.
+    pub pid: u32,
 }
 
 impl Outcome {
@@ -158,6 +160,7 @@ pub fn run_until(command: &Command, line: &mut dyn FnMut(&[u8]) -> ControlFlow<(
         builder.stdout(Stdio::null()).stderr(Stdio::null());
     }
     let mut child = builder.spawn()?;
+    let pid = child.id();
     // The builder holds our copies of the writing end: without this the pipe would never end.
     drop(builder);
     let Some(pipe) = pipe else {
@@ -166,6 +169,7 @@ pub fn run_until(command: &Command, line: &mut dyn FnMut(&[u8]) -> ControlFlow<(
         return Ok(Outcome {
             status: 0,
             timed_out: false,
+            pid,
         });
     };
     let deadline = command.timeout.map(|limit| Instant::now() + limit);
@@ -182,6 +186,7 @@ pub fn run_until(command: &Command, line: &mut dyn FnMut(&[u8]) -> ControlFlow<(
     Ok(Outcome {
         status: code(status),
         timed_out: timed_out || late,
+        pid,
     })
 }
 

@@ -1,5 +1,7 @@
 //! `cfagent` as a user runs it, each in a root of its own (`DSAU_ROOT`).
 
+mod dry;
+mod events;
 mod generations;
 
 use std::fs;
@@ -96,29 +98,34 @@ impl Lab {
         }
     }
 
-    /// Everything below W: path, type and mode, modification time, content or target.
+    /// Everything below W.
     fn snapshot(&self) -> Vec<String> {
-        fn walk(dir: &Path, out: &mut Vec<String>) {
-            let mut entries: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-            entries.sort();
-            for path in entries {
-                let meta = fs::symlink_metadata(&path).unwrap();
-                let content = match (meta.is_file(), meta.is_symlink()) {
-                    (true, _) => format!("{:?}", fs::read(&path).unwrap()),
-                    (_, true) => format!("{:?}", fs::read_link(&path).unwrap()),
-                    _ => String::new(),
-                };
-                let times = (meta.mtime(), meta.mtime_nsec());
-                out.push(format!("{path:?} {:o} {times:?} {content}", meta.mode()));
-                if meta.is_dir() {
-                    walk(&path, out);
-                }
+        tree(&self.w())
+    }
+}
+
+/// Everything below a directory: path, type and mode, modification time, content or target.
+fn tree(top: &Path) -> Vec<String> {
+    fn walk(dir: &Path, out: &mut Vec<String>) {
+        let mut entries: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        for path in entries {
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let content = match (meta.is_file(), meta.is_symlink()) {
+                (true, _) => format!("{:?}", fs::read(&path).unwrap()),
+                (_, true) => format!("{:?}", fs::read_link(&path).unwrap()),
+                _ => String::new(),
+            };
+            let times = (meta.mtime(), meta.mtime_nsec());
+            out.push(format!("{path:?} {:o} {times:?} {content}", meta.mode()));
+            if meta.is_dir() {
+                walk(&path, out);
             }
         }
-        let mut out = Vec::new();
-        walk(&self.w(), &mut out);
-        out
     }
+    let mut out = Vec::new();
+    walk(top, &mut out);
+    out
 }
 
 /// The policy of the golden transcript, as far as its actions are files, links and copy.

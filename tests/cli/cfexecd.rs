@@ -99,6 +99,31 @@ fn a_run_that_failed_is_told_by_the_status_and_in_the_file() {
 }
 
 #[test]
+fn how_a_run_ended_stands_below_what_it_said_and_nowhere_where_it_said_nothing() {
+    let agent = assert_cmd::cargo::cargo_bin!("cfagent").display().to_string();
+    let host = Host::with_agent(&format!("exec {agent} -K \"$@\""));
+    let said = |command: &str| {
+        host.policy(&format!(
+            "control:\n actionsequence = ( shellcommands )\nshellcommands:\n \"/bin/{command}\"\n"
+        ));
+        std::thread::sleep(std::time::Duration::from_millis(1100)); // files are named by the second
+        host.cfexecd(&["-F", "-q", "-K"]).assert().success();
+        fs::read_to_string(host.work("outputs/previous")).unwrap()
+    };
+    let text = said("echo hello");
+    let [first, last] = text.lines().collect::<Vec<_>>().try_into().unwrap();
+    assert!(
+        first.ends_with("/bin/echo hello: hello") || first.ends_with(": hello"),
+        "{text}"
+    );
+    assert!(
+        last.starts_with("[Summary: 1 promise: 0 kept, 1 repaired, 0 failed, 0 skipped, in 0."),
+        "{text}"
+    );
+    assert_eq!(said("true"), "");
+}
+
+#[test]
 fn an_agent_that_others_can_change_is_not_run() {
     let host = Host::with_agent("touch \"$0.was.run\"");
     fs::set_permissions(host.work("bin/cfagent"), fs::Permissions::from_mode(0o777)).unwrap();

@@ -319,10 +319,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         };
     }
     let ending = agent::run(setup);
-    Ok(match ending.status {
-        0 if matches.get_flag("exit-status") && ending.counts.failed > 0 => Exit::Failed,
-        status => Exit::Code(status),
-    })
+    Ok(Exit::Code(ending.status))
 }
 
 /// A policy that begins with `#!/opt/dsau/sbin/cfagent -v -f` gives us `-v -f` as one argument: it is split at blanks.
@@ -357,6 +354,7 @@ fn options(matches: &ArgMatches) -> RunOptions {
         file: values("file").pop(),
         dry_run: flag("dry-run"),
         diff: flag("diff"),
+        exit_status: flag("exit-status"),
         no_locks: flag("no-lock") || flag("auto"),
         no_splay: flag("no-splay"),
         update_only: flag("update-only"),

@@ -216,6 +216,7 @@ impl Call {
             scheduled: self.scheduled,
             library_path: self.library_path.clone(),
             ended: guard.ended,
+            state: state.clone(),
         };
         let outputs = Outputs::at(self.paths.outputs()).map_err(fail)?;
         debug!("running {}", job.agent.display());
