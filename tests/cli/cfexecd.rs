@@ -106,7 +106,7 @@ fn how_a_run_ended_stands_below_what_it_said_and_nowhere_where_it_said_nothing()
         host.policy(&format!(
             "control:\n actionsequence = ( shellcommands )\nshellcommands:\n \"/bin/{command}\"\n"
         ));
-        std::thread::sleep(std::time::Duration::from_millis(1100)); // files are named by the second
+        std::thread::sleep(Duration::from_millis(1100)); // files are named by the second
         host.cfexecd(&["-F", "-q", "-K"]).assert().success();
         fs::read_to_string(host.work("outputs/previous")).unwrap()
     };
