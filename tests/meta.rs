@@ -327,6 +327,10 @@ fn every_page_passes_mandoc_and_refers_only_to_pages_that_exist() {
                 "apt-get",
                 "rpm",
                 "hostname",
+                "fstab",
+                "ip",
+                "kill",
+                "mount",
                 "patch",
                 "diff",
             ];
