@@ -166,8 +166,16 @@ impl Batch {
             file.keep_old()?;
         }
         let mut failed = None;
-        let held = self.files.iter().map(|file| Held::hold(&file.dir, file.name.as_bstr()));
-        let mut held: Vec<Held> = held.collect::<io::Result<_>>()?;
+        let mut held = Vec::new();
+        for file in &self.files {
+            match Held::hold(&file.dir, file.name.as_bstr()) {
+                Ok(one) => held.push(one),
+                Err(error) => {
+                    self.go_back(0, held);
+                    return Err(error);
+                }
+            }
+        }
         if let Some(store) = &self.journal {
             let steps = self.files.iter().map(Waiting::step).collect();
             store.update(FILE, |pending: &mut Pending| *pending = Pending { steps })?;
@@ -184,7 +192,7 @@ impl Batch {
             return Err(error);
         }
         self.dirs.values().try_for_each(|dir| dir.sync())?;
-        for (file, held) in self.files.iter().zip(held.drain(..)) {
+        for (file, held) in self.files.iter().zip(held) {
             held.let_go(&file.dir);
         }
         if let Some(store) = &self.journal {
