@@ -331,6 +331,7 @@ fn every_page_passes_mandoc_and_refers_only_to_pages_that_exist() {
                 "ip",
                 "kill",
                 "mount",
+                "wall",
                 "patch",
                 "diff",
             ];
