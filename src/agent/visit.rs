@@ -134,14 +134,6 @@ impl Run<'_> {
         self.done.contains(&job.id)
     }
 
-    /// A promise that was begun goes on in the next run, however soon that is.
-    #[allow(dead_code)]
-    pub(super) fn keep_due(&mut self, job: &Job) {
-        if let Some(begun) = self.begun.get_mut(&job.id) {
-            begun.key = None;
-        }
-    }
-
     /// A promise was looked after, whatever came of it.
     pub fn end(&mut self, job: &Job) {
         let Some(mut begun) = self.begun.remove(&job.id) else {

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use bstr::{BStr, BString, ByteSlice};
 
-#[cfg(test)]
-use super::bundle::is_digest;
 use super::bundle::{Call, LIMIT, Reply};
 use crate::agent::report::Report;
 use crate::fsx::{Dir, Place, Wanted, write_whole};
@@ -48,17 +46,6 @@ impl Room {
                 "UNTRUSTED: directory {shown} (mode {mode:o}) was not private!"
             ));
         }
-        Ok(Room { dir })
-    }
-
-    /// The directory for one host in here.
-    #[cfg(test)]
-    pub fn of_host(&self, host: &BStr) -> Result<Room, String> {
-        let told = |error: std::io::Error| format!("the directory for {host}: {error}");
-        if self.dir.look(host).map_err(told)?.is_none() {
-            self.dir.mkdir(host, 0o700).map_err(told)?;
-        }
-        let dir = self.dir.dir(host).map_err(told)?;
         Ok(Room { dir })
     }
 
@@ -144,13 +131,6 @@ pub fn file_name(client: &[u8], server: &[u8], method: &[u8], digest: &str) -> B
     name.into()
 }
 
-/// The digest in the name of a call's file.
-#[cfg(test)]
-pub fn digest_in(name: &[u8]) -> Option<&str> {
-    let (_, digest) = name.rsplit_once_str("_")?;
-    is_digest(digest).then(|| std::str::from_utf8(digest).ok()).flatten()
-}
-
 /// The name of the file of the answer.
 pub fn reply_name(name: &BStr) -> BString {
     [name.as_bytes(), b".reply"].concat().into()
@@ -211,8 +191,9 @@ mod tests {
         };
         room.put("old".into(), &call(100)).unwrap();
         room.put("new".into(), &call(300)).unwrap();
-        let host = room.of_host("h.lab".into()).unwrap();
-        host.put("old".into(), &call(100)).unwrap();
+        let below = top.path().join("r/h.lab");
+        let below = Room::open(&below, true, None).unwrap();
+        below.put("old".into(), &call(100)).unwrap();
         room.put("junk".into(), b"junk").unwrap();
         assert_eq!(room.sweep(200), 2);
         assert_eq!(room.dir.names().unwrap(), ["junk", "new"]);
@@ -225,8 +206,6 @@ mod tests {
         let digest = super::super::bundle::digest(b"x");
         let name = file_name(b"a.lab", b"b.lab", b"Get_It", &digest);
         assert_eq!(name, format!("a.lab_b.lab_Get_It_{digest}"));
-        assert_eq!(digest_in(&name), Some(digest.as_str()));
-        assert_eq!(digest_in(&reply_name(name.as_bstr())), None);
         let long = file_name(&[b'a'; 255], &[b'b'; 255], &[b'c'; 128], &digest);
         assert!(long.len() < 255 - 10);
     }
