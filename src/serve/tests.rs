@@ -281,3 +281,20 @@ fn noise_in_place_of_requests_ends_the_connection_with_a_word() {
         .unwrap();
     running.empty(Duration::from_secs(5));
 }
+
+#[test]
+fn who_was_welcomed_is_told_once_and_not_where_the_policy_says_no() {
+    for wanted in [true, false] {
+        let running = Running::start(short(), |config| config.last_seen = wanted);
+        let _ = running.tls();
+        drop(running.hello());
+        drop(running.hello());
+        let seen = running.server.take_seen();
+        let seen: Vec<String> = seen
+            .iter()
+            .map(|seen| format!("{}{}", seen.direction.sign(), seen.address))
+            .collect();
+        assert_eq!(seen, if wanted { vec!["-127.0.0.1"] } else { Vec::new() });
+        assert!(running.server.take_seen().is_empty());
+    }
+}
