@@ -10,7 +10,7 @@ use super::action::{Action, Work};
 use super::job::BytesPath;
 use super::mounts::servers;
 use super::report::Level;
-use super::{BadAttr, Job, Outcome, Run, objects};
+use super::{BadAttr, Job, Outcome, Run, filters, objects};
 use crate::fsx::{self, Backup, Dir, Place, any_matches};
 use crate::policy::{Body, Rule, Section};
 
@@ -144,7 +144,15 @@ fn children(run: &mut Run<'_>, job: &Job, from: &Path, to: &Path, manner: &Manne
         Ok(levels) => levels,
         Err(bad) => return run.bad_attr(job, &bad),
     };
+    let filters = match filters::named(run, job) {
+        Ok(filters) => filters,
+        Err(why) => {
+            run.bad_attr(job, &BadAttr(why));
+            return run.record(job, Outcome::Failed);
+        }
+    };
     let choice = Choice {
+        filters,
         include: run.values(job, "include"),
         exclude: [run.values(job, "exclude"), run.patterns("ExcludeLink")].concat(),
         copy: [run.values(job, "copy"), run.patterns("CopyLinks")].concat(),
@@ -163,6 +171,7 @@ fn children(run: &mut Run<'_>, job: &Job, from: &Path, to: &Path, manner: &Manne
 }
 
 struct Choice {
+    filters: filters::Filters,
     include: Vec<BString>,
     exclude: Vec<BString>,
     copy: Vec<BString>,
@@ -194,6 +203,9 @@ fn level(
         }
         let name = name.as_bstr();
         if (!choice.include.is_empty() && !any_matches(&choice.include, name)) || any_matches(&choice.exclude, name) {
+            continue;
+        }
+        if !choice.filters.pass(run, &source, name, &to, &meta) {
             continue;
         }
         if any_matches(&choice.copy, name) {
