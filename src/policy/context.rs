@@ -163,6 +163,11 @@ impl Context {
         }
     }
 
+    /// Whether some policy file names a variable in a reference.
+    pub(super) fn is_asked_for(&self, name: &BString) -> bool {
+        self.env.contains_key(name) || self.not_in_env.contains(name)
+    }
+
     /// Sets a variable as it is; the name may carry a context (`global.x`), otherwise the current one is meant. Names of
     /// the language (section 12) are kept once for all contexts, in any case.
     pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl Into<BString>) {

@@ -101,12 +101,45 @@ impl Evaluation<'_> {
                 self.warn(pos, "ChecksumDatabase variable is deprecated: it has no effect");
             }
             Some(own) if names::is_list(own) => self.extend_list(own, values),
-            own => {
-                if let Some(own) = own {
-                    self.program.context.place(own, &pos);
-                }
-                self.assign(own, name, values);
+            Some(own) if self.again(own, &pos) => {}
+            Some(own) => {
+                self.program.context.place(own, &pos);
+                self.assign(Some(own), name, values);
             }
+            None => {
+                self.perhaps_meant(name, &pos);
+                self.assign(None, name, values);
+            }
+        }
+    }
+
+    /// Whether a variable that may be set once was set before; the error is told.
+    fn again(&mut self, own: &'static str, pos: &Pos) -> bool {
+        let message = match own {
+            "site" => "Multiple declaration of variable faculty/site",
+            "netmask" => "Multiple declaration of variable netmask",
+            "repository" => "Redefinition of system variable repository",
+            _ => return false,
+        };
+        let first = self.program.declared.iter().find(|(name, _)| *name == own);
+        if let Some(hint) = first.map(|(_, first)| format!("it is set at {first} already")) {
+            self.error(pos.clone(), message, Some(&hint));
+            return true;
+        }
+        self.program.declared.push((own, pos.clone()));
+        false
+    }
+
+    /// Remembers a variable of the policy's own whose name is nearly one of the language.
+    fn perhaps_meant(&mut self, name: &BString, pos: &Pos) {
+        if self.program.near_misses.len() < 100
+            && let Some(own) = names::nearly(name)
+        {
+            let error = self.source.error_at(
+                pos.clone(),
+                format!("'{name}' is a variable of your own that nothing uses"),
+            );
+            self.program.near_misses.push((own, name.clone(), error));
         }
     }
 
@@ -269,6 +302,10 @@ impl Evaluation<'_> {
             Some("split" | "repchar") if text.len() != 1 || text == "/" => {
                 let message = format!("{name} is one character, and not '/'");
                 self.error(pos, message, None);
+            }
+            Some("cfruncommand") if !text.starts_with(b"/") && !text.starts_with(b"$") => {
+                let message = format!("$(cfrunCommand) does not expand to an absolute filename: {text}");
+                self.error(pos, message, Some("cfrunCommand = ( \"/opt/dsau/sbin/cfagent\" )"));
             }
             Some("repository") if !text.starts_with(b"/") && !text.contains(&b'$') => {
                 self.error(pos, "File repository must be an absolute directory name", None);

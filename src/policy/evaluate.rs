@@ -11,7 +11,7 @@ use super::source::Source;
 use super::{Attrs, Body, ClassExpr, Options, Phase, PolicyError, Pos, Program, Rule, Section, World};
 
 pub(super) struct Evaluation<'a> {
-    source: &'a Source,
+    pub(super) source: &'a Source,
     pub(super) phase: Phase,
     any_section: bool,
     pub(super) program: &'a mut Program,

@@ -165,6 +165,22 @@ pub(super) fn own(name: &[u8]) -> Option<&'static str> {
     Some(if found == "faculty" { "site" } else { found })
 }
 
+/// The name of the language that a long enough name differs from in a letter or two.
+pub(super) fn nearly(name: &[u8]) -> Option<&'static str> {
+    let most = match name.len() {
+        0..6 => return None,
+        6..9 => 1,
+        _ => 2,
+    };
+    let name = name.to_ascii_lowercase();
+    let all = SCALARS.iter().chain(LISTS).copied();
+    all.filter(|own| own.len().abs_diff(name.len()) <= most)
+        .map(|own| (super::source::distance(&name, own.as_bytes()), own))
+        .filter(|(far, _)| *far <= most)
+        .min()
+        .map(|(_, own)| own)
+}
+
 /// Whether a control variable accumulates.
 pub(super) fn is_list(own: &str) -> bool {
     LISTS.contains(&own)

@@ -72,6 +72,10 @@ pub struct Program {
     /// Warnings; they do not stop a run.
     pub warnings: Vec<PolicyError>,
     pub(super) text: Option<Box<Text>>,
+    /// Variables that may be set once, and where they were.
+    pub(super) declared: Vec<(&'static str, Pos)>,
+    /// What names of control variables may have been meant: the variable, the name as written, the warning.
+    pub(super) near_misses: Vec<(&'static str, BString, PolicyError)>,
 }
 
 impl Program {
@@ -129,6 +133,8 @@ pub fn load(
     let mut seen: HashSet<PathBuf> = HashSet::new();
     let mut sum = 0usize;
     let mut unlikely = 0;
+    // Files that may use what is never set: an error about that is told with its line.
+    let mut suspects: Vec<Source> = Vec::new();
     let mut queue: VecDeque<Import> = VecDeque::new();
     let mut next: Option<Import> = None;
     loop {
@@ -154,9 +160,14 @@ pub fn load(
                     errors.append(&mut evaluation.errors);
                     unlikely += evaluation.unlikely;
                     queue.extend(evaluation.imports);
-                    if let Some(text) = &mut program.text {
-                        text.predicates.extend(parsed.predicates);
-                        text.sources.push(source);
+                    let suspect = check::undefined(&program.context, &source.bytes).is_some();
+                    match &mut program.text {
+                        Some(text) => {
+                            text.predicates.extend(parsed.predicates);
+                            text.sources.push(source);
+                        }
+                        None if suspect => suspects.push(source),
+                        None => {}
                     }
                 }
             }
@@ -187,7 +198,20 @@ pub fn load(
             break;
         }
     }
-    errors.extend(check::undefined_in_rules(&program));
+    errors.extend(check::undefined_in_rules(&program).into_iter().map(|error| {
+        let source = suspects.iter().find(|source| source.holds(&error.pos));
+        match source {
+            Some(source) => source.error_at(error.pos, error.message).with_hint(error.hint),
+            None => program.error_at(&error.pos, error.message).with_hint(error.hint),
+        }
+    }));
+    // A variable that is used is one of the policy's own, whatever its name is like.
+    for (own, name, warning) in std::mem::take(&mut program.near_misses) {
+        if !program.context.is_asked_for(&name) && !program.context.is_set(own) {
+            let hint = format!("did you mean '{own}'?");
+            program.warnings.push(warning.with_hint(Some(hint)));
+        }
+    }
     if unlikely > 0 {
         world.verbose(&format!(
             "{unlikely} rules are kept though nothing known so far makes their class true"

@@ -1,6 +1,7 @@
 //! Tests of the language as a whole, with a world that answers from tables.
 
 mod corpus;
+mod error_table;
 mod errors;
 mod evaluation;
 mod expansion;
