@@ -9,7 +9,7 @@ use super::lexer::{Cursor, Quoted, is_blank, is_quote};
 pub(super) const MOST_ARGS: usize = 8;
 
 /// The longest text between the brackets of a call.
-const LONGEST: usize = 16 << 10;
+pub(super) const LONGEST: usize = 16 << 10;
 
 /// Reads the call at the cursor, if there is one. `Err` names the missing bracket; the cursor is then behind the name.
 pub(super) fn read(cursor: &mut Cursor) -> Option<Result<Call, String>> {

@@ -158,11 +158,10 @@ impl Context {
         let lists = |fragments: &[Fragment]| fragments.iter().filter(|f| f.choices.len() > 1).count();
         if lists(&left) == 0 || lists(&right) == 0 {
             let (left, right) = (product(&left, MOST_PRODUCTS), product(&right, MOST_PRODUCTS));
-            return left
+            let pairs = left
                 .iter()
-                .flat_map(|a| right.iter().map(move |b| (a.clone(), b.clone())))
-                .take(MOST_PRODUCTS)
-                .collect();
+                .flat_map(|a| right.iter().map(move |b| (a.clone(), b.clone())));
+            return bounded(pairs);
         }
         // Which fragment of the left each fragment of the right goes with.
         let mut used = vec![false; left.len()];
@@ -182,9 +181,9 @@ impl Context {
             return pairs.collect();
         }
         tie.resize(right.len(), None);
-        let mut pairs = Vec::new();
         let mut odometer = Odometer::new(&left);
-        while pairs.len() < MOST_PRODUCTS {
+        let mut more = true;
+        let pairs = std::iter::from_fn(|| {
             let bound: Vec<Fragment> = right
                 .iter()
                 .zip(&tie)
@@ -194,13 +193,12 @@ impl Context {
                 })
                 .collect();
             let first = odometer.text(&left);
-            pairs.extend(product(&bound, MOST_PRODUCTS).into_iter().map(|b| (first.clone(), b)));
-            if !odometer.step(&left) {
-                break;
-            }
-        }
-        pairs.truncate(MOST_PRODUCTS);
-        pairs
+            std::mem::replace(&mut more, odometer.step(&left)).then_some((first, bound))
+        });
+        bounded(pairs.flat_map(|(first, bound)| {
+            let seconds = product(&bound, MOST_PRODUCTS);
+            seconds.into_iter().map(move |second| (first.clone(), second))
+        }))
     }
 
     /// Whether the text itself, not a variable in it, holds the list separator.
@@ -373,6 +371,16 @@ fn product(fragments: &[Fragment], most: usize) -> Vec<BString> {
         }
     }
     texts
+}
+
+/// At most [`MOST_PRODUCTS`] pairs, and no more bytes than one iteration may make.
+fn bounded(pairs: impl Iterator<Item = (BString, BString)>) -> Vec<(BString, BString)> {
+    let mut bytes = 0usize;
+    let fits = |(a, b): &(BString, BString)| {
+        bytes += a.len() + b.len();
+        bytes - a.len() - b.len() < MOST_BYTES
+    };
+    pairs.take(MOST_PRODUCTS).take_while(fits).collect()
 }
 
 /// Counts through the choices of fragments, the left one slowest.

@@ -6,6 +6,7 @@
 //! | `source` | positions and errors, how they are shown |
 //! | `section`, `attr`, `edit`, `names` | tables: section keywords, attributes, editfiles commands, variables of the language |
 //! | `lexer`, `call`, `parse`, `parse_entries`, `parse_braces` | bytes to statements (`ast`) |
+//! | `print` | rules back to policy text |
 //! | `rule` | what the agent gets: rules with attributes and bodies |
 //! | `class` | class expressions |
 //! | `ere` | POSIX extended regular expressions |
@@ -42,6 +43,7 @@ mod names;
 mod parse;
 mod parse_braces;
 mod parse_entries;
+mod print;
 mod program;
 mod ranges;
 mod rule;
@@ -62,6 +64,7 @@ pub use expand::{MOST_PRODUCTS, TooMany, split_list};
 pub use explain::{About, Explained, Mention, explain};
 pub use lint::{CHECKS, Check, Finding, Tone, lint};
 pub use names::ACTIONS as ACTION_WORDS;
+pub use print::print;
 pub use program::{Options, Phase, Program, SequenceEntry, load};
 pub use rule::{Attr, Attrs, Body, EditCommand, Rule};
 pub use section::Section;

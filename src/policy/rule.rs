@@ -26,6 +26,27 @@ pub struct Rule {
     pub pos: Pos,
 }
 
+impl Rule {
+    /// The same rule as if all of it stood in one place: two rules that say the same are equal then.
+    #[must_use]
+    pub fn placeless(mut self) -> Rule {
+        let nowhere = Pos {
+            file: "".into(),
+            line: 1,
+            col: 1,
+        };
+        match &mut self.body {
+            Body::Edit(commands) => commands.iter_mut().for_each(|one| one.pos = nowhere.clone()),
+            Body::Pairs(pairs) => pairs.iter_mut().for_each(|one| one.2 = nowhere.clone()),
+            Body::Words(words) | Body::Members(words) => words.iter_mut().for_each(|one| one.1 = nowhere.clone()),
+            Body::None | Body::Link { .. } | Body::Restart(_) | Body::SetOptionString | Body::Call(_) => {}
+        }
+        self.attrs.0.iter_mut().for_each(|attr| attr.pos = nowhere.clone());
+        self.pos = nowhere;
+        self
+    }
+}
+
 /// The part of a rule that only some sections have.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {

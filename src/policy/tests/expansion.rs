@@ -199,3 +199,24 @@ fn the_output_of_a_module_defines_negates_sets_and_is_shown() {
     assert!(context.has("new") && context.has("other") && context.has("third") && !context.has("old"));
     assert_eq!(context.get("mv").unwrap(), "a = b");
 }
+
+#[test]
+fn pairs_of_long_texts_stay_within_the_bounds_of_one_iteration() {
+    let mut context = Context::default();
+    context.set("big", "x".repeat(1 << 20));
+    context.set("l", vec!["1"; 40].join(":"));
+    context.set("m", vec!["2"; 50].join(":"));
+    for (a, b) in [
+        ("$(big)$(l)", "$(m)"),
+        ("$(big)$(l)", "$(l)$(m)"),
+        ("$(big)", "$(l)$(m)"),
+    ] {
+        let pairs = context.iterate_tied(a.into(), b.into());
+        let bytes: usize = pairs.iter().map(|(a, b)| a.len() + b.len()).sum();
+        assert!(
+            pairs.len() > 40 && bytes < 80 << 20,
+            "{a} {b}: {} pairs, {bytes} bytes",
+            pairs.len()
+        );
+    }
+}

@@ -7,6 +7,7 @@ mod evaluation;
 mod expansion;
 mod loading;
 mod manual;
+mod printing;
 mod properties;
 
 use std::collections::HashMap;
