@@ -2,6 +2,7 @@
 //!
 //! All groups for one file name become one edit, in text order, each with its class.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -39,8 +40,10 @@ const LEFTOVERS: &[&str] = &["*.cfsaved", "*.cfdisabled", "*.cfnew", "*.cfedited
 
 fn work(run: &mut Run<'_>, action: &'static Action) {
     let mut files: Vec<(BString, Vec<Job>)> = Vec::new();
+    let mut numbers: HashMap<BString, usize> = HashMap::new();
     for job in run.jobs(action) {
-        match files.iter_mut().find(|(file, _)| *file == job.object) {
+        let number = *numbers.entry(job.object.clone()).or_insert(files.len());
+        match files.get_mut(number) {
             Some((_, jobs)) => jobs.push(job),
             None => files.push((job.object.clone(), vec![job])),
         }
@@ -317,7 +320,7 @@ fn read(run: &Run<'_>, place: &Place, meta: &Meta, options: &EditOptions) -> Res
         .dir
         .read(place.name())
         .map_err(|error| format!("Cannot read {shown}: {error}"))?;
-    let mut content = Vec::new();
+    let mut content = Vec::with_capacity(usize::try_from(meta.size().min(1 << 20)).unwrap_or_default() + 1);
     // It may have grown since; without a limit in the policy there is one still.
     let most = if limit > 0 { limit } else { save::MOST_BYTES };
     file.take(most + 1)

@@ -13,11 +13,11 @@ impl Text<'_> {
     pub fn add(&mut self, op: Add, name: &str, arg: &BStr) -> Step {
         match op {
             Add::Append => self.append(arg.to_owned()),
-            Add::Prepend => self.insert(0, arg.to_owned()),
+            Add::Prepend => self.prepend(arg),
             Add::AppendIfNoSuch => self.append_new(arg.to_owned()),
             Add::PrependIfNoSuch => {
                 if !self.has(arg) {
-                    self.insert(0, arg.to_owned());
+                    self.prepend(arg);
                 }
             }
             Add::AppendIfNoMatch => {
@@ -27,7 +27,7 @@ impl Text<'_> {
             }
             Add::PrependIfNoMatch => {
                 if let Some(line) = self.unmatched(name, arg)? {
-                    self.insert(0, line);
+                    self.prepend(&line);
                 }
             }
             Add::AppendFromFile => {
@@ -67,12 +67,22 @@ impl Text<'_> {
         Ok(())
     }
 
-    fn has(&self, line: &[u8]) -> bool {
-        self.lines.iter().any(|known| known == line)
+    /// Whether a line is there; of a text with line feeds, its lines one after the other.
+    fn has(&self, text: &[u8]) -> bool {
+        let wanted: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+        self.lines
+            .windows(wanted.len())
+            .any(|known| known.iter().zip(&wanted).all(|(known, wanted)| known == wanted))
     }
 
-    fn append(&mut self, line: BString) {
-        self.lines.push(line);
+    fn append(&mut self, text: BString) {
+        self.lines.extend(text.split(|byte| *byte == b'\n').map(BString::from));
+    }
+
+    fn prepend(&mut self, text: &[u8]) {
+        for line in text.rsplit(|byte| *byte == b'\n') {
+            self.insert(0, line.into());
+        }
     }
 
     fn append_new(&mut self, line: BString) {

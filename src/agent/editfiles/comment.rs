@@ -18,8 +18,10 @@ struct Marks {
 impl Marks {
     fn on(&self, line: &[u8]) -> bool {
         let start = self.start.trim_end();
-        if start.is_empty() {
-            !self.end.is_empty() && line.ends_with(&self.end)
+        if start.is_empty() && self.end.is_empty() {
+            line.starts_with(&self.start)
+        } else if start.is_empty() {
+            line.ends_with(&self.end)
         } else {
             line.starts_with(start)
         }

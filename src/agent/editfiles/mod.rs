@@ -9,6 +9,7 @@
 //! | `flow` | the order of commands: classes, groups, loops, aborts, list iteration |
 //! | `text` | the lines, the pointer, choosing and deleting lines |
 //! | `add`, `delete`, `comment`, `place`, `replace`, `whole` | the families |
+//! | `settle` | which programs are convergent by their commands |
 //! | `binary` | `EditMode "Binary"` |
 //! | `action` | which files, in what order |
 //! | `save` | the real [`EditWorld`]; saving, backups, scripts |
@@ -24,12 +25,15 @@ mod options;
 mod place;
 mod replace;
 mod save;
+mod settle;
 mod table;
 mod text;
 mod whole;
 
 #[cfg(test)]
 mod observed;
+#[cfg(test)]
+mod settle_tests;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +44,7 @@ use bstr::{BStr, BString};
 pub use action::{ACTION, setting};
 pub use options::{EditBackup, EditOptions};
 pub use save::{name_of, repository};
+pub use settle::settles;
 pub use table::is_known;
 
 use crate::policy::{ClassExpr, EditCommand};

@@ -48,7 +48,8 @@ impl Text<'_> {
             if result == *line {
                 continue;
             }
-            let again = ere.find(&result, 0).is_some_and(|found| found != (0, result.len()));
+            let settled = |found| found == (0, result.len()) && substitute(ere, &result, with) == result;
+            let again = ere.find(&result, 0).is_some_and(|found| !settled(found));
             if again && !self.in_group {
                 return Err(Stop::Fail(vec![
                     format!("WARNING: Non-convergent edit operation ReplaceAll [{pattern}] With [{with}]"),
