@@ -28,6 +28,7 @@ mod dsau;
 mod editfiles;
 mod examples;
 mod explain;
+mod fuzz;
 mod hostile;
 mod lint;
 mod methods;
