@@ -1,11 +1,17 @@
 //! What a run remembers of earlier ones: when each promise was last looked after.
 
+use std::time::{Duration, Instant};
+
 use super::Job;
 use super::checksums::Watched;
 use super::history::Notes;
 use super::report::Report;
 use crate::policy::Phase;
 use crate::state::{Promises, Store, key_of};
+
+/// How long a run may have done things that are not written down yet: writing is synced to disk, which costs more than
+/// looking after a thousand promises.
+const UNWRITTEN: Duration = Duration::from_secs(1);
 
 /// Promises that nobody asked about for this long are forgotten: 90 days.
 const FORGET: i64 = 90 * 24 * 3600;
@@ -20,6 +26,7 @@ pub struct Memory {
     pub(super) watched: Watched,
     /// What the run has to tell at its end.
     pub(super) notes: Notes,
+    written: Instant,
 }
 
 impl Memory {
@@ -31,6 +38,7 @@ impl Memory {
             fresh: Promises::default(),
             watched: Watched::default(),
             notes: Notes::default(),
+            written: Instant::now(),
         }
     }
 
@@ -98,6 +106,13 @@ impl Memory {
         self.fresh.last.insert(key, now);
     }
 
+    /// As [`Memory::save`], when it was not done for a second.
+    pub fn save_at_times(&mut self, report: &mut Report<'_>) {
+        if self.written.elapsed() >= UNWRITTEN {
+            self.save(report);
+        }
+    }
+
     /// Writes down what is new, together with what other runs wrote meanwhile.
     pub fn save(&mut self, report: &mut Report<'_>) {
         let Some(store) = &self.store else { return };
@@ -105,6 +120,7 @@ impl Memory {
         let Some(newest) = self.fresh.last.values().max().copied() else {
             return;
         };
+        self.written = Instant::now();
         let fresh = std::mem::take(&mut self.fresh);
         let result = store.update(Promises::FILE, |promises: &mut Promises| {
             promises.merge(&fresh, newest - FORGET)

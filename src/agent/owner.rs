@@ -1,24 +1,47 @@
 //! Owners and groups: lists of names or numbers, and the names of numbers for messages.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use bstr::BStr;
 use nix::unistd::{Gid, Group, Uid, User};
 
-/// The number of a user, by name or number.
-pub fn uid(name: &BStr) -> Result<u32, String> {
-    let text = text(name, "user")?;
-    if let Ok(Some(user)) = User::from_name(text) {
-        return Ok(user.uid.as_raw());
-    }
-    text.parse().map_err(|_| format!("Unknown user {name}"))
+thread_local! {
+    /// Users and groups that were found. Asking costs five system calls or a question to a directory server each time,
+    /// and a thousand rules say `owner=root`.
+    static FOUND: RefCell<HashMap<(&'static str, String), u32>> = RefCell::new(HashMap::new());
 }
 
-/// The number of a group, by name or number.
-pub fn gid(name: &BStr) -> Result<u32, String> {
-    let text = text(name, "group")?;
-    if let Ok(Some(group)) = Group::from_name(text) {
-        return Ok(group.gid.as_raw());
+/// Forgets what is known of users and groups: what an action did may have changed them.
+pub fn forget() {
+    FOUND.with_borrow_mut(HashMap::clear);
+}
+
+/// The number of a user, by name or number. What was found holds until [`forget`].
+pub fn uid(name: &BStr) -> Result<u32, String> {
+    number(name, "user", |name| {
+        User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
+    })
+}
+
+fn number(name: &BStr, what: &'static str, ask: fn(&str) -> Option<u32>) -> Result<u32, String> {
+    let text = text(name, what)?;
+    let key = (what, text.to_string());
+    if let Some(known) = FOUND.with_borrow(|found| found.get(&key).copied()) {
+        return Ok(known);
     }
-    text.parse().map_err(|_| format!("Unknown group {name}"))
+    if let Some(number) = ask(text) {
+        FOUND.with_borrow_mut(|found| found.insert(key, number));
+        return Ok(number);
+    }
+    text.parse().map_err(|_| format!("Unknown {what} {name}"))
+}
+
+/// The number of a group, by name or number. What was found holds until [`forget`].
+pub fn gid(name: &BStr) -> Result<u32, String> {
+    number(name, "group", |name| {
+        Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+    })
 }
 
 fn text<'a>(name: &'a BStr, what: &str) -> Result<&'a str, String> {

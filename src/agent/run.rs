@@ -15,7 +15,7 @@ use super::visit::{Begun, Counts, Outcome};
 use super::{Job, Memory, RunOptions, Sources, no_effect};
 use crate::facts::Machine;
 use crate::fsx::Dir;
-use crate::policy::{ClassExpr, Context, Phase, PolicyError, Program, Rule, SequenceEntry};
+use crate::policy::{ClassExpr, Context, Phase, PolicyError, Program, Rule, Section, SequenceEntry};
 use crate::sys::Paths;
 
 /// Why a run ends before its end.
@@ -66,6 +66,8 @@ pub struct Run<'a> {
     /// The call that this run carries out (`-Z`).
     pub called: Option<Called>,
     rules: Vec<Rc<Rule>>,
+    /// The numbers of the rules of each section, in text order: asked for by every promise.
+    sections: HashMap<Section, Vec<usize>>,
     pub(super) sequence: Vec<SequenceEntry>,
     pub(super) done: HashSet<(usize, usize)>,
     pub(super) pass: u32,
@@ -122,6 +124,7 @@ impl<'a> Run<'a> {
             counts: Counts::default(),
             called: None,
             rules: program.rules.into_iter().map(Rc::new).collect(),
+            sections: HashMap::new(),
             sequence: program.sequence,
             done: HashSet::new(),
             pass: 0,
@@ -131,6 +134,9 @@ impl<'a> Run<'a> {
             left_out: Vec::new(),
             abort_classes: Vec::new(),
         };
+        for (number, rule) in run.rules.iter().enumerate() {
+            run.sections.entry(rule.section).or_default().push(number);
+        }
         run.take_settings();
         run.prepare_notes();
         run
@@ -157,12 +163,9 @@ impl<'a> Run<'a> {
     }
 
     /// The rules of one section, in text order.
-    pub fn rules(&self, section: crate::policy::Section) -> Vec<Rc<Rule>> {
-        self.rules
-            .iter()
-            .filter(|rule| rule.section == section)
-            .cloned()
-            .collect()
+    pub fn rules(&self, section: Section) -> Vec<Rc<Rule>> {
+        let numbers = self.sections.get(&section).into_iter().flatten();
+        numbers.map(|number| Rc::clone(&self.rules[*number])).collect()
     }
 
     /// All rules, in text order.
@@ -181,10 +184,16 @@ impl<'a> Run<'a> {
             self.pass = pass;
             for entry in self.sequence.clone() {
                 if self.stop.is_some() {
-                    return;
+                    return self.memory.save(&mut self.report);
                 }
+                super::owner::forget();
+                let before = self.report.tally;
                 self.entry(&entry);
-                self.memory.save(&mut self.report);
+                // To look again costs little, to do again may cost a lot.
+                match self.report.tally.repaired == before.repaired && self.report.tally.failed == before.failed {
+                    true => self.memory.save_at_times(&mut self.report),
+                    false => self.memory.save(&mut self.report),
+                }
             }
             if self.stop.is_some() || !self.more_to_do() {
                 break;

@@ -3,16 +3,19 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `clock` | what time it is here |
 //! | `host` | [`Host`]: what was found out, once, at the start of a run |
 //! | `distribution` | classes of the distribution from os-release |
 //! | `measure` | how the machine is right now: users, processes, disk, load |
 //! | `machine` | [`Machine`]: files, commands and users behind the language's questions |
 
+mod clock;
 mod distribution;
 mod host;
 mod machine;
 mod measure;
 
+pub use clock::now;
 pub use host::{Host, Interface};
 pub use machine::Machine;
 pub use measure::{MEASURES, Measure, measure};

@@ -306,7 +306,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         sources: &mut servers,
         sink: &mut terminal.clone(),
         levels,
-        now: jiff::Zoned::now(),
+        now: crate::facts::now(),
         env: std::env::vars_os()
             .map(|(name, value)| (name.into_vec().into(), value.into_vec().into()))
             .collect(),
@@ -491,7 +491,7 @@ fn watch_signals(mut terminal: Terminal, prefix: String) -> Result<(), Fail> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let cannot = |error| Fail::new(Exit::Internal, "cannot watch for signals").because(error);
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot)?;
-    let began = jiff::Zoned::now();
+    let began = crate::facts::now();
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             let name = match signal {
