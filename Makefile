@@ -3,7 +3,7 @@
 # make demo       the main job before your eyes, on four hosts
 # make lab        the same four hosts, to play with
 # make install    into DESTDIR (default: this machine); PROFILE=debug installs what 'cargo build' made
-# make bench      the side-by-side benchmarks
+# make bench      the benchmarks, side by side with rsync and cf-agent 3 (benches/kept --setup installs it)
 #
 # 'make install' is the single truth about where things go; deb, rpm and depot are made from it.
 
@@ -51,6 +51,8 @@ demo:
 	@tests/lab/demo
 
 bench:
+	benches/policy
+	benches/kept
 	benches/sync
 
 $(TARGET)/%/dsau $(TARGET)/%/cfservd:
