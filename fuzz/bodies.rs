@@ -117,7 +117,10 @@ fn host() -> Context {
 }
 
 fn load(input: &[u8], phase: Phase, context: Context) -> Result<Program, Vec<PolicyError>> {
-    let options = Options { any_section: true };
+    let options = Options {
+        any_section: true,
+        ..Options::default()
+    };
     policy::load("\0".into(), phase, &options, context, &mut Paper::new(input))
 }
 
