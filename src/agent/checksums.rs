@@ -102,10 +102,16 @@ pub fn check(run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, algorithms:
             }
             Some(old) if *old == digest => {}
             Some(_) => {
-                let line = "!".repeat(46);
+                // `Exclamation = ( off )`: the same in a calmer voice.
+                let loud = super::settings::is_on(&run.ctx, "Exclamation", true);
+                let (line, mark) = if loud {
+                    ("!".repeat(46), "!")
+                } else {
+                    ("-".repeat(46), "")
+                };
                 run.report.error(&line);
                 run.report.error(format_args!(
-                    "SECURITY ALERT: Checksum ({algorithm}) for {shown} changed!"
+                    "SECURITY ALERT: Checksum ({algorithm}) for {shown} changed{mark}"
                 ));
                 run.report.error(&line);
                 alert(run)?;

@@ -12,6 +12,7 @@ use super::mode::ModeChange;
 use super::mounts::servers::LINK_CHILDREN;
 use super::perms::{Manner, Wish};
 use super::report::Level;
+use super::suspicious::Suspicion;
 use super::{Job, Outcome, Run, checksums, filters, objects};
 use crate::fsx::{Dir, Fresh, Meta, Place, Wanted, any_matches};
 use crate::policy::Section;
@@ -100,6 +101,7 @@ struct Sweep<'j> {
     include: Vec<BString>,
     exclude: Vec<BString>,
     ignore: objects::Ignore,
+    suspicion: Suspicion,
     filters: filters::Filters,
     /// `links=traverse`: enter directories behind links.
     follow: bool,
@@ -212,6 +214,7 @@ fn sweep<'j>(run: &Run<'_>, job: &'j Job) -> Result<Sweep<'j>, BadAttr> {
         include: run.values(job, "include"),
         exclude: run.values(job, "exclude"),
         ignore: run.ignored(&run.values(job, "ignore")),
+        suspicion: Suspicion::of(run),
         filters: filters::named(run, job).map_err(BadAttr)?,
         follow: matches!(links.as_slice(), b"traverse" | b"follow" | b"true"),
         tidy: links == b"tidy" || run.options.delete_stale_links,
@@ -416,7 +419,10 @@ fn inside(run: &mut Run<'_>, dir: &Dir, path: &Path, sweep: &mut Sweep<'_>, dept
             continue;
         }
         let result = match dir.look(name.as_bstr()) {
-            Ok(Some(meta)) => object(run, dir, name.as_bstr(), &below, &meta, sweep, depth + 1),
+            Ok(Some(meta)) => {
+                sweep.suspicion.look(run, &below, name.as_bstr(), meta.is_dir());
+                object(run, dir, name.as_bstr(), &below, &meta, sweep, depth + 1)
+            }
             // Gone meanwhile.
             Ok(None) => Ok(()),
             Err(error) => Err(error),

@@ -103,7 +103,7 @@ impl Run<'_> {
     pub fn recurse(&self, job: &Job) -> Result<u32, BadAttr> {
         match self.value(job, "recurse") {
             None => Ok(0),
-            Some(text) if text.eq_ignore_ascii_case(b"inf") => Ok(u32::MAX),
+            Some(text) if text.eq_ignore_ascii_case(b"inf") || text == "*" => Ok(u32::MAX),
             Some(text) => number(&text).ok_or_else(|| BadAttr(format!("Illegal recursion specifier {text}"))),
         }
     }

@@ -58,6 +58,8 @@ struct Manner {
     kill_dead: bool,
     /// `+>`
     one_of_many: bool,
+    /// `action=silent`: no word about a link that cannot be.
+    silent: bool,
 }
 
 fn run(run: &mut Run<'_>, job: &Job) {
@@ -76,13 +78,16 @@ fn run(run: &mut Run<'_>, job: &Job) {
             .as_slice()
         {
             b"hard" => Type::Hard,
-            b"relative" => Type::Relative,
-            b"absolute" => Type::Absolute,
+            b"relative" | b"rel" => Type::Relative,
+            b"absolute" | b"abs" => Type::Absolute,
             _ => Type::Symbolic,
         },
         force: force || run.options.enforce_links,
         dead_too: nofile == b"force",
         one_of_many: children,
+        silent: run
+            .value(job, "action")
+            .is_some_and(|word| word.eq_ignore_ascii_case(b"silent")),
         kill_dead: nofile == b"kill" || run.options.delete_stale_links,
     };
     let from = job.path().to_path_buf();
@@ -128,6 +133,7 @@ pub fn from_servers(run: &mut Run<'_>, job: &Job, from: &Path) {
                 dead_too: false,
                 kill_dead: run.options.delete_stale_links,
                 one_of_many: true,
+                silent: false,
             };
             children(run, job, from, &to, &manner);
         }
@@ -262,7 +268,7 @@ fn single(run: &mut Run<'_>, job: &Job, from: &Path, to: &Path, manner: &Manner)
             Some(place) if dead => place.dir.read_link(place.name())? == target,
             _ => false,
         };
-        if !right {
+        if !right && !manner.silent {
             run.report.error(format_args!(
                 "Error while trying to link {} -> {}",
                 from.display(),
@@ -331,6 +337,9 @@ fn make_way(
     let shown = place.path.display();
     if old.is_link() {
         if !manner.force {
+            if manner.silent {
+                return Ok(false);
+            }
             let is = place.dir.read_link(place.name())?;
             run.report
                 .inform(format_args!("Old link {shown} points somewhere else. Doing nothing!"));
@@ -342,6 +351,9 @@ fn make_way(
         return Ok(true);
     }
     if !manner.force {
+        if manner.silent {
+            return Ok(false);
+        }
         run.report.error(format_args!("Error linking {arrow}"));
         run.report.error(format_args!(
             "Cannot make link: {shown} exists and is not a link! (uid {})",

@@ -22,6 +22,7 @@
 //! | `acl` | access lists beyond the permission bits |
 //! | `mode`, `owner`, `perms` | permission bits and owners of one object |
 //! | `objects` | wildcards, homes, what is ignored |
+//! | `suspicious` | names that should make one look |
 //! | `checksums` | content that should not change |
 //! | `diff` | unified diffs |
 //! | `no_effect` | what has no effect on Linux, told |
@@ -77,6 +78,7 @@ mod servers;
 mod settings;
 mod shellcommands;
 pub mod sources;
+mod suspicious;
 mod tidy;
 mod visit;
 

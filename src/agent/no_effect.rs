@@ -49,6 +49,11 @@ static TABLE: &[Vain] = &[
     section(Section::Scli, "there is no SNMP interpreter"),
     attribute("findertype", "only the Macintosh has types of files"),
     attribute("flags", "only BSD has such flags"),
+    attribute(
+        "expireafter",
+        "one agent is at work at a time, and ExpireAfter says how long it may be",
+    ),
+    attribute("verify", "what arrives is always compared with its digest"),
     attribute("oldserver", "there is one protocol"),
     attribute("scanarrivals", "times of arrival are not gathered"),
     variable("AIXInstallCommand", OTHER_SYSTEM),
@@ -59,7 +64,8 @@ static TABLE: &[Vain] = &[
     variable("FullEncryption", "everything is encrypted"),
     variable("LockDirectory", ONE_PLACE),
     variable("LogDirectory", ONE_PLACE),
-    variable("UnderscoreClasses", "classes have one spelling"),
+    variable("MaxCfengines", "one agent is at work at a time"),
+    variable("SkipIdentify", "a client is known by its key"),
 ];
 
 /// Tells what of the policy has no effect.

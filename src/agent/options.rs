@@ -29,6 +29,8 @@ pub struct RunOptions {
     pub negate: Vec<BString>,
     /// `-H`: no hard classes.
     pub no_hard_classes: bool,
+    /// `-U`: the hard class begins with an underscore.
+    pub underscore_classes: bool,
     /// `-x`: no `cf.preconf`.
     pub no_preconf: bool,
     /// `-j`: only these entries of the action sequence.

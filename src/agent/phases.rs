@@ -211,6 +211,9 @@ impl<'a> Whole<'a> {
                 context.undefine(class);
             }
         }
+        if parts.options.underscore_classes {
+            context.underscore_classes();
+        }
         context.set_env(env);
         for class in &parts.options.define {
             context.define_list(class);
@@ -310,6 +313,7 @@ impl<'a> Whole<'a> {
                 }
             }
         }
+        super::settings::ignore_interfaces(&mut context, parts.machine);
         let entry = options.file.clone().unwrap_or_else(|| "cfagent.conf".into());
         let program = self.load(&entry.to_str_lossy(), Phase::Main, context)?.program;
         let parts = self.parts()?;

@@ -20,6 +20,10 @@ pub trait Sink {
     fn facility(&mut self, _name: &str) -> bool {
         false
     }
+    /// Whether everything is to be told, where somebody asked for that or against it while the run goes on.
+    fn debugging(&self) -> Option<bool> {
+        None
+    }
     /// What is being done from now on, for whoever must say it when a signal ends the run.
     fn doing(&mut self, _what: &str) {}
     /// Whether events are wanted. Nothing is gathered for them otherwise.
@@ -151,6 +155,10 @@ impl<'a> Report<'a> {
         self.action = None;
     }
 
+    fn tells_all(&self) -> bool {
+        self.sink.debugging().unwrap_or(self.levels.verbose)
+    }
+
     /// The prefix, and the action where the policy wants that.
     fn head(&self) -> String {
         match self.action {
@@ -165,9 +173,9 @@ impl<'a> Report<'a> {
             Level::Error => true,
             Level::Silent => !self.levels.silent,
             Level::Inform => {
-                (self.levels.verbose || self.rule.inform.unwrap_or(self.levels.inform)) && !self.levels.silent
+                (self.tells_all() || self.rule.inform.unwrap_or(self.levels.inform)) && !self.levels.silent
             }
-            Level::Verbose => self.levels.verbose,
+            Level::Verbose => self.tells_all(),
         }
     }
 

@@ -56,7 +56,7 @@ fn point_at(report: &mut Report<'_>, error: &PolicyError, detail: Option<&str>) 
 pub(super) fn say_classes(report: &mut Report<'_>, context: &Context) {
     let list = |names: Vec<BString>| bstr::join(" ", names).to_str_lossy().into_owned();
     let (defined, negated) = (list(context.classes()), list(context.negated()));
-    let installable = list(context.list("AddInstallable"));
+    let installable = list(context.installable());
     report.bare(Level::Verbose, format!("Defined Classes = ( {defined} )").as_bytes());
     report.bare(Level::Verbose, format!("Negated Classes = ( {negated} )").as_bytes());
     report.bare(

@@ -4,7 +4,8 @@ use bstr::{BString, ByteSlice};
 
 use super::Run;
 use super::job::{BytesPath, boolean};
-use crate::policy::Context;
+use crate::facts::Machine;
+use crate::policy::{Context, Ere};
 
 impl Run<'_> {
     /// Takes the settings of the policy that is about to run.
@@ -27,6 +28,7 @@ impl Run<'_> {
             self.report
                 .error(format_args!("SyslogFacility: there is no facility {facility}"));
         }
+        ignore_interfaces(&mut self.ctx, self.machine);
         if let Some(dir) = self.setting("moduledirectory") {
             self.machine.set_modules(dir.as_path());
         }
@@ -57,6 +59,29 @@ impl Run<'_> {
             .and_then(|text| u32::from_str_radix(text.to_str().ok()?.trim(), 8).ok())
             .filter(|mask| *mask <= 0o777)
             .unwrap_or(0o077)
+    }
+}
+
+/// `IgnoreInterfaceRegex`: network interfaces whose name it matches make neither classes nor variables.
+pub(super) fn ignore_interfaces(context: &mut Context, machine: &mut Machine) {
+    let pattern = setting(context, "IgnoreInterfaceRegex");
+    let Some(regex) = pattern.and_then(|pattern| Ere::new(&pattern).ok()) else {
+        return;
+    };
+    let Some((before, after)) = machine.ignore_interfaces(&|name| regex.matches(name.as_bytes())) else {
+        return;
+    };
+    let kept = after.classes();
+    for class in before.classes().iter().filter(|class| !kept.contains(class)) {
+        context.undefine(class);
+    }
+    let now = after.variables();
+    for (name, old) in before.variables() {
+        match now.iter().find(|(other, _)| *other == name) {
+            Some((_, new)) if *new == old => {}
+            Some((_, new)) => context.set(format!("global.{name}"), new.as_str()),
+            None => context.unset(format!("global.{name}")),
+        }
     }
 }
 

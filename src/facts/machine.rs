@@ -83,6 +83,13 @@ impl Machine {
         self.given = Some((path, content));
     }
 
+    /// Leaves out the interfaces whose name is chosen. Gives what the host was and what it is now, if that changes it.
+    pub fn ignore_interfaces(&mut self, chosen: &dyn Fn(&str) -> bool) -> Option<(Host, Host)> {
+        let before = self.host.clone();
+        self.host.interfaces.retain(|interface| !chosen(&interface.name));
+        (before != self.host).then(|| (before, self.host.clone()))
+    }
+
     /// What was found out about the host.
     pub fn host(&self) -> &Host {
         &self.host

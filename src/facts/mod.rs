@@ -37,6 +37,9 @@ pub fn initial_context(host: &Host, now: &Zoned) -> Context {
     for (name, value) in host.variables() {
         context.set(format!("global.{name}"), value);
     }
+    for (name, value) in [("split", ":"), ("repchar", "_"), ("nfstype", "nfs")] {
+        context.set(name, value);
+    }
     for (name, value) in timeclass::variables(now) {
         context.set(format!("global.{name}"), value);
     }

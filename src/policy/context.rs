@@ -35,6 +35,8 @@ static SCOPES: &[(&str, Scope)] = &[
 pub struct Context {
     classes: HashSet<BString>,
     negated: HashSet<BString>,
+    /// Classes that rules read so far may set.
+    installable: HashSet<BString>,
     scope: Scope,
     variables: [HashMap<BString, BString>; 4],
     /// Control and special variables by lower-case name.
@@ -100,13 +102,21 @@ impl Context {
         expr.eval(&|name| self.has(name))
     }
 
-    /// Whether a predicate holds or may yet: classes of `AddInstallable` count as true and negations as possible. Where
+    /// Whether a predicate holds or may yet: installable classes count as true and negations as possible. Where
     /// this is false, 2.2.10 would not even have kept the rule (quirk Q4).
     pub fn could_hold(&self, expr: &ClassExpr) -> bool {
-        let installable = self.lists.get("addinstallable");
-        expr.could(&|name| {
-            self.has(name) || installable.is_some_and(|words| words.iter().any(|word| word.text == name))
-        })
+        expr.could(&|name| self.has(name) || self.installable.contains(name))
+    }
+
+    /// Classes that may be set later: those of `AddInstallable`, and those that rules may set; sorted.
+    pub fn installable(&self) -> Vec<BString> {
+        let mut all: Vec<BString> = self.installable.iter().cloned().collect();
+        all.sort_unstable();
+        all
+    }
+
+    pub(super) fn may_set(&mut self, classes: &[u8]) {
+        self.installable.extend(class_list(classes));
     }
 
     /// All true classes, sorted.
@@ -345,6 +355,25 @@ impl Context {
             };
         }
         self.own.insert("domain", domain);
+    }
+
+    /// Sets `netmask`, and the class of the network that it and the host's address make: `10_1_2` for 255.255.255.0.
+    pub fn set_netmask(&mut self, mask: impl AsRef<[u8]>) {
+        let mask = BString::from(mask.as_ref());
+        let parsed = |text: &[u8]| text.to_str().ok()?.trim().parse::<std::net::Ipv4Addr>().ok();
+        let address = self.get("ipaddress").and_then(|text| parsed(&text));
+        if let (Some(address), Some(bits)) = (address, parsed(&mask)) {
+            let network = std::net::Ipv4Addr::from(u32::from(address) & u32::from(bits)).to_string();
+            self.define(network.trim_end_matches(".0"));
+        }
+        self.set("netmask", mask);
+    }
+
+    /// The hard class gets an underscore in front, so that no class of a policy is taken for it.
+    pub fn underscore_classes(&mut self) {
+        let Some(hard) = self.get("class") else { return };
+        self.undefine(&hard);
+        self.define([b"_", hard.as_slice()].concat());
     }
 
     /// Applies the output lines of a module (cfengine2.md 14.16): `+a.b:c` defines, `-a` negates for the rest of the

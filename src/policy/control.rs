@@ -8,6 +8,9 @@ use super::functions::{self, Work};
 use super::source::did_you_mean;
 use super::{ClassExpr, Phase, Pos, SequenceEntry, check, names};
 
+/// Bytes that all variables of a policy may hold together: some that name each other twice over would fill any memory.
+const MOST_HELD: usize = 64 << 20;
+
 impl Evaluation<'_> {
     fn unknown_function(&mut self, call: &Call, section: &str) {
         let text = functions::out_of_place(&call.name, section);
@@ -156,6 +159,9 @@ impl Evaluation<'_> {
             let word = self.program.context.expand_value(word.as_ref());
             if own == "actionsequence" {
                 self.check_action(word.as_bstr(), &pos);
+                if let Some((_, suffixes)) = word.split_once_str(".") {
+                    self.program.context.may_set(suffixes);
+                }
                 let class = class.clone();
                 let (text, pos) = (word.clone(), pos.clone());
                 self.program.sequence.push(SequenceEntry { class, text, pos });
@@ -204,6 +210,7 @@ impl Evaluation<'_> {
                 }
                 "addinstallable" => {
                     for name in super::context::class_list(&word) {
+                        self.program.context.may_set(&name);
                         self.program.context.push_list(own, &any, name, &pos);
                     }
                 }
@@ -297,7 +304,17 @@ impl Evaluation<'_> {
     }
 
     fn store(&mut self, own: Option<&str>, name: &BString, text: BString, pos: Pos) {
+        self.program.held += text.len();
+        if self.program.held > MOST_HELD {
+            let message = format!("the variables of this policy hold more than {} MiB", MOST_HELD >> 20);
+            return self.error(pos, message, None);
+        }
         match own {
+            Some("netmask") => self.program.context.set_netmask(&text),
+            Some("underscoreclasses") if text.eq_ignore_ascii_case(b"on") || text.eq_ignore_ascii_case(b"true") => {
+                self.program.context.underscore_classes();
+                self.program.context.set(name, text);
+            }
             Some("domain") => self.program.context.set_domain(&text),
             Some("split" | "repchar") if text.len() != 1 || text == "/" => {
                 let message = format!("{name} is one character, and not '/'");

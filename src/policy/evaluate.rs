@@ -175,6 +175,7 @@ impl<'a> Evaluation<'a> {
         if !self.program.context.could_hold(&rule.class) {
             self.unlikely += 1;
         }
+        self.remember(&rule);
         if let (Section::Strategies, Body::Pairs(pairs)) = (rule.section, &rule.body)
             && self.program.context.holds(&rule.class)
         {
@@ -195,6 +196,21 @@ impl<'a> Evaluation<'a> {
             }
         }
         self.program.rules.push(rule);
+    }
+
+    /// What the rule may set later.
+    fn remember(&mut self, rule: &Rule) {
+        for attr in &rule.attrs.0 {
+            if matches!(attr.name, "define" | "elsedefine" | "failover") {
+                self.program.context.may_set(&attr.value);
+            }
+        }
+        if let Body::Edit(commands) = &rule.body {
+            let defining = |name: &str| matches!(name, "DefineClasses" | "ElseDefineClasses" | "DefineInGroup");
+            for command in commands.iter().filter(|command| defining(command.name)) {
+                self.program.context.may_set(&command.arg);
+            }
+        }
     }
 
     /// `admit:` and `deny:`: a word that begins with `/` once expanded is a path, any other belongs to the path before.

@@ -76,6 +76,8 @@ pub struct Program {
     pub(super) declared: Vec<(&'static str, Pos)>,
     /// What names of control variables may have been meant: the variable, the name as written, the warning.
     pub(super) near_misses: Vec<(&'static str, BString, PolicyError)>,
+    /// Bytes of the values of all variables.
+    pub(super) held: usize,
 }
 
 impl Program {

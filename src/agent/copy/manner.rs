@@ -81,26 +81,32 @@ pub struct Manner {
     pub warn: bool,
 }
 
+/// How files are compared: what the attribute says, or `DefaultCopyType`.
+fn compare(run: &Run<'_>, rule: &Job, attribute: &str) -> Result<Compare, BadAttr> {
+    let given = run.value(rule, attribute).filter(|word| !word.is_empty());
+    let kind = given
+        .or_else(|| run.setting("DefaultCopyType"))
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    Ok(match kind.as_slice() {
+        b"" | b"ctime" => Compare::Ctime,
+        b"mtime" => Compare::Mtime,
+        b"checksum" | b"sum" | b"byte" | b"binary" => Compare::Content,
+        b"any" => Compare::Any,
+        other => return Err(BadAttr(format!("Unknown copy type {}", other.as_bstr()))),
+    })
+}
+
 impl Manner {
     /// What a rule says, with the defaults of `control:`.
     pub fn of(run: &Run<'_>, rule: &Job) -> Result<Manner, BadAttr> {
         let purge = run.flag(rule, "purge", false);
         let word = |name| run.value(rule, name).unwrap_or_default().to_ascii_lowercase();
-        let kind = match word("type") {
-            empty if empty.is_empty() => run.ctx.get("DefaultCopyType").unwrap_or_default().to_ascii_lowercase(),
-            given => given,
-        };
-        let compare = match kind.as_slice() {
-            b"" | b"ctime" => Compare::Ctime,
-            b"mtime" => Compare::Mtime,
-            b"checksum" | b"sum" | b"byte" | b"binary" => Compare::Content,
-            b"any" => Compare::Any,
-            other => return Err(BadAttr(format!("Unknown copy type {}", other.as_bstr()))),
-        };
+        let compare = compare(run, rule, "type")?;
         let link_type = match word("linktype").as_slice() {
             b"" | b"symbolic" => LinkType::Symbolic,
-            b"absolute" => LinkType::Absolute,
-            b"relative" => LinkType::Relative,
+            b"absolute" | b"abs" => LinkType::Absolute,
+            b"relative" | b"rel" => LinkType::Relative,
             b"copy" | b"none" => LinkType::Copy,
             other => return Err(BadAttr(format!("Illegal link type {} in copy", other.as_bstr()))),
         };
@@ -144,13 +150,13 @@ impl Manner {
         })
     }
 
-    /// A copy without attributes.
-    pub fn plain(run: &Run<'_>) -> Manner {
-        Manner {
+    /// A copy without attributes, for `copy=` of a link rule; that may say how to compare (`copytype=`).
+    pub fn plain(run: &Run<'_>, rule: &Job) -> Result<Manner, BadAttr> {
+        Ok(Manner {
             select: Select::default(),
             ignore: crate::agent::objects::Ignore::default(),
             filters: filters::Filters::default(),
-            compare: Compare::Ctime,
+            compare: compare(run, rule, "copytype")?,
             wish: Wish::default(),
             owners_given: false,
             groups_given: false,
@@ -170,7 +176,7 @@ impl Manner {
             copy_links: Vec::new(),
             single: Vec::new(),
             warn: false,
-        }
+        })
     }
 
     /// Mode and owner an object of the source should have here: the source's own, changed by what the rule says. Only

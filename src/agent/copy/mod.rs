@@ -90,7 +90,13 @@ fn run(run: &mut Run<'_>, job: &Job) {
 
 /// Copies one file of this machine, for `links:` with `copy=`.
 pub fn one_file(run: &mut Run<'_>, job: &Job, from: &Path, to: &Path) {
-    let manner = Manner::plain(run);
+    let manner = match Manner::plain(run, job) {
+        Ok(manner) => manner,
+        Err(bad) => {
+            run.bad_attr(job, &bad);
+            return run.record(job, Outcome::Failed);
+        }
+    };
     let mut local = Local::new(false);
     tree::copy(run, job, &manner, &mut local, from, to);
 }

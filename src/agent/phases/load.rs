@@ -6,6 +6,7 @@ use bstr::ByteSlice;
 
 use super::super::lastgood::{Generation, Reader, check_private};
 use super::super::say::{say_errors, say_warnings};
+use super::super::settings::is_on;
 use super::{Over, UPDATE, Whole};
 use crate::policy::{self, Context, Phase, PolicyError, Pos, Program};
 
@@ -98,6 +99,8 @@ impl Whole<'_> {
             parts.report.verbose(note);
         }
         let loaded = loaded.and_then(|program| {
+            // `Warnings = ( off )` is about this policy.
+            parts.report.levels.no_warnings |= !is_on(&program.context, "Warnings", true);
             say_warnings(&mut parts.report, &program.warnings);
             check_files(program)
         });

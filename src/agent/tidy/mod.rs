@@ -13,7 +13,8 @@ use crate::agent::action::{Action, Work, in_text_order, iterate};
 use crate::agent::filters::{self, Filters};
 use crate::agent::job::BytesPath;
 use crate::agent::objects::{self, Ignore};
-use crate::agent::{Job, Run};
+use crate::agent::suspicious::Suspicion;
+use crate::agent::{Job, Run, settings};
 use crate::policy::Section;
 
 /// The line of the table.
@@ -71,6 +72,7 @@ struct Plan {
     patterns: Vec<BString>,
     exclude: Vec<BString>,
     ignore: Ignore,
+    suspicion: Suspicion,
     filters: Filters,
     age: i128,
     clock: Clock,
@@ -81,10 +83,12 @@ struct Plan {
     recurse: u32,
     xdev: bool,
     compress: Option<BString>,
+    /// What is deleted is written into `.cfengine.rm` of the home directory, so many levels up from what is swept.
+    log: Option<usize>,
 }
 
 fn work(run: &mut Run<'_>, job: &Job) {
-    let plan = match plan(run, job) {
+    let mut plan = match plan(run, job) {
         Ok(plan) => plan,
         Err(why) => {
             run.report.error(format_args!("{}: {why}", job.rule.pos));
@@ -92,6 +96,7 @@ fn work(run: &mut Run<'_>, job: &Job) {
             return run.record(job, Outcome::Failed);
         }
     };
+    plan.log = home_part(job.object.as_bstr()).filter(|_| settings::is_on(&run.ctx, "LogTidyHomeFiles", true));
     let places = folders(job.object.as_bstr(), || run.homes());
     let outcome = sweep::run(run, job, plan, &places);
     // What came of each object is marked already.
@@ -117,6 +122,7 @@ fn plan(run: &Run<'_>, job: &Job) -> Result<Plan, String> {
             .collect(),
         exclude: run.values(job, "exclude"),
         ignore: run.ignored(&run.values(job, "ignore")),
+        suspicion: Suspicion::of(run),
         filters: filters::named(run, job)?,
         age: age * DAY,
         clock: match words("type") {
@@ -169,6 +175,7 @@ fn plan(run: &Run<'_>, job: &Job) -> Result<Plan, String> {
                     .ok_or("compress=true needs CompressCommand in control")?,
             ),
         },
+        log: None,
     })
 }
 
@@ -188,6 +195,16 @@ fn plain_brackets(pattern: &BStr) -> BString {
         plain.push(byte);
     }
     plain
+}
+
+/// How many levels below a home directory a rule sweeps; nothing when it sweeps elsewhere.
+fn home_part(object: &BStr) -> Option<usize> {
+    let rest = object.strip_prefix(b"home")?;
+    (rest.is_empty() || rest.starts_with(b"/")).then(|| {
+        rest.split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty() && *part != b".")
+            .count()
+    })
 }
 
 /// The directories a rule means: those its wildcards match (brackets are plain here), or a place in every home.

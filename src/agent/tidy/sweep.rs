@@ -2,19 +2,57 @@
 //! about meanwhile cannot lead it elsewhere.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 
 use super::{Clock, Empty, Links, Plan, Size};
 use crate::agent::Outcome;
 use crate::agent::job::BytesPath;
 use crate::agent::{Job, Run};
-use crate::fsx::{Dir, Meta, any_matches, matches};
+use crate::fsx::{Dir, Meta, Wanted, any_matches, matches, write_whole};
 use crate::sys::process;
 
 /// Deeper directories are not entered: each level holds a descriptor.
 const DEEPEST: usize = 250;
+
+/// The log in a home directory.
+const LOG: &str = ".cfengine.rm";
+
+/// Bytes of an old log that are kept.
+const LOG_LIMIT: u64 = 256 << 10;
+
+/// Adds lines to the log of a home directory. It is replaced whole and belongs to the owner of the directory, who could
+/// have put anything in its place.
+fn append_log(home: &Path, deleted: &[BString], now: &jiff::Zoned) -> io::Result<()> {
+    use io::{Read, Seek, SeekFrom};
+    let dir = Dir::open(home)?;
+    let owner = dir.self_meta()?;
+    let mut content = Vec::new();
+    match dir.read(LOG.into()) {
+        Ok(mut old) => {
+            let from = old.metadata()?.len().saturating_sub(LOG_LIMIT);
+            old.seek(SeekFrom::Start(from))?;
+            old.take(LOG_LIMIT).read_to_end(&mut content)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let when = now.strftime("%Y-%m-%d %H:%M:%S").to_string();
+    for path in deleted {
+        content.extend_from_slice(format!("{when} deleted ").as_bytes());
+        content.extend_from_slice(path);
+        content.push(b'\n');
+    }
+    let wanted = Wanted {
+        mode: 0o600,
+        uid: Some(owner.uid()),
+        gid: Some(owner.gid()),
+        ..Wanted::default()
+    };
+    write_whole(&dir, LOG.into(), &content, &wanted, None).map(|_| ())
+}
 
 /// Sweeps these directories.
 pub fn run(run: &mut Run<'_>, job: &Job, plan: Plan, folders: &[PathBuf]) -> Outcome {
@@ -25,10 +63,12 @@ pub fn run(run: &mut Run<'_>, job: &Job, plan: Plan, folders: &[PathBuf]) -> Out
         plan,
         device: 0,
         removed: 0,
+        deleted: Vec::new(),
         failed: false,
     };
     for folder in folders {
         sweep.top(folder);
+        sweep.log(folder);
     }
     match (sweep.removed > 0, sweep.failed) {
         (true, _) => Outcome::Repaired,
@@ -45,6 +85,8 @@ struct Sweep<'s, 'r> {
     now: i128,
     device: u64,
     removed: u64,
+    /// What was deleted in the directory that is swept.
+    deleted: Vec<BString>,
     failed: bool,
 }
 
@@ -84,7 +126,11 @@ impl Sweep<'_, '_> {
                 continue;
             }
             match dir.look(name.as_bstr()) {
-                Ok(Some(meta)) => self.object(dir, name.as_bstr(), &here, &meta, depth),
+                Ok(Some(meta)) => {
+                    let suspicion = &self.plan.suspicion;
+                    suspicion.look(self.run, &here, name.as_bstr(), meta.is_dir());
+                    self.object(dir, name.as_bstr(), &here, &meta, depth);
+                }
                 Ok(None) => {}
                 Err(error) => self.trouble(&here, &error),
             }
@@ -234,11 +280,25 @@ impl Sweep<'_, '_> {
             return self.trouble(path, &error);
         }
         self.removed += 1;
+        if self.plan.log.is_some() && !self.run.dry {
+            self.deleted.push(path.as_os_str().as_bytes().into());
+        }
         self.run.mark(self.job, Outcome::Repaired);
         let line = format!("{what} {}", path.display());
         self.run.report.say(self.run.doing(), line);
         if let Some(kind) = what.strip_prefix("Deleting ").or(what.strip_prefix("Removing dead ")) {
             self.run.show(path, [format!("deleted {kind}")]);
+        }
+    }
+
+    /// Tells the owner of a home directory what was deleted there.
+    fn log(&mut self, folder: &Path) {
+        let deleted = std::mem::take(&mut self.deleted);
+        let home = self.plan.log.and_then(|levels| folder.ancestors().nth(levels));
+        if let (false, Some(home)) = (deleted.is_empty(), home)
+            && let Err(error) = append_log(home, &deleted, &self.run.now)
+        {
+            self.trouble(&home.join(LOG), &error);
         }
     }
 

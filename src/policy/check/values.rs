@@ -80,6 +80,10 @@ pub(super) fn attribute(section: Section, attr: &Attr, value: &BStr) -> Result<(
             format!("cmp={value} is none of eq, lt, gt, le, ge, ne"),
         ),
         "type" => kind(section, value, &lower),
+        "linktype" if lower != b"hard" => check(
+            one_of(&["symbolic", "absolute", "abs", "relative", "rel", "copy", "none"]),
+            format!("Illegal linktype={value} (symbolic, absolute, relative, copy, none)"),
+        ),
         _ => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bstr::{BString, ByteSlice};
@@ -126,7 +127,7 @@ static SWITCHES: &[Switch] = &[
         'U',
         "underscore-classes",
         &[],
-        "Accepted for old command lines",
+        "The class of the system begins with an underscore (_linux)",
     ),
     ("verbose", 'v', "verbose", &[], "Say what is looked at and why"),
     ("no-warn", 'w', "no-warn", &["quiet"], "No warnings about the policy"),
@@ -295,6 +296,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         doing: Arc::new(Mutex::new(String::from("cfagent"))),
         whole: Arc::new(Mutex::new(())),
         facility: Facility::LOG_USER,
+        debugging: Arc::default(),
     };
     let prefix = format!("cfengine:{}", host.short);
     watch_signals(terminal.clone(), prefix)?;
@@ -363,6 +365,7 @@ fn options(matches: &ArgMatches) -> RunOptions {
         define: values("define"),
         negate: values("negate"),
         no_hard_classes: flag("no-hard-classes"),
+        underscore_classes: flag("underscore-classes"),
         no_preconf: flag("no-preconf"),
         just: words("just"),
         avoid: words("avoid"),
@@ -420,6 +423,8 @@ struct Terminal {
     /// Held while an event is written: a signal does not end the run in the middle of one.
     whole: Arc<Mutex<()>>,
     facility: Facility,
+    /// The last of SIGUSR1, which asks for debugging, and SIGUSR2, which ends it; 0 before either.
+    debugging: Arc<AtomicI32>,
 }
 
 impl Terminal {
@@ -465,6 +470,12 @@ impl Sink for Terminal {
         };
         let _ = nix::syslog::syslog(Priority::new(severity, self.facility), line);
     }
+    fn debugging(&self) -> Option<bool> {
+        match self.debugging.load(Ordering::Relaxed) {
+            0 => None,
+            signal => Some(signal == signal_hook::consts::SIGUSR1),
+        }
+    }
     fn facility(&mut self, name: &str) -> bool {
         let known = FACILITIES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         if let Some((_, facility)) = known {
@@ -488,12 +499,17 @@ impl Sink for Terminal {
 /// On a signal that ends: says what was being done and leaves with 0, as the original does. Unfinished files are removed
 /// by the next run.
 fn watch_signals(mut terminal: Terminal, prefix: String) -> Result<(), Fail> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
     let cannot = |error| Fail::new(Exit::Internal, "cannot watch for signals").because(error);
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot)?;
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2]).map_err(cannot)?;
     let began = crate::facts::now();
     std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
+        for signal in signals.forever() {
+            if let SIGUSR1 | SIGUSR2 = signal {
+                terminal.debugging.store(signal, Ordering::Relaxed);
+                continue;
+            }
             let name = match signal {
                 SIGINT => "SIGINT",
                 SIGHUP => "SIGHUP",
