@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -13,7 +14,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, pipe2};
 
 use super::lines::Lines;
-use super::{Input, Job, State, Stream};
+use super::{Input, Job, Spool, State, Stream};
 use crate::remote::explain;
 
 /// How much of ssh's own messages is kept, in bytes.
@@ -36,6 +37,7 @@ pub(super) struct Child {
     process: Process,
     ssh: bool,
     pipes: [Option<Pipe>; 3],
+    feed: Option<Feed>,
     log: Vec<u8>,
     // The end that ssh opens through /proc; held so that the other end does not see the end of the stream before.
     log_end: Option<OwnedFd>,
@@ -57,6 +59,14 @@ impl Pipe {
             lines: Lines::default(),
         })
     }
+}
+
+/// What a process is given to read, a piece at a time; the pipe stays open when all is written.
+struct Feed {
+    file: File,
+    spool: Arc<Spool>,
+    at: u64,
+    left: u64,
 }
 
 impl Child {
@@ -85,7 +95,7 @@ impl Child {
         command.stdin(match &job.input {
             Input::Spool(spool) => Stdio::from(spool.reader()?),
             Input::Nothing => Stdio::null(),
-            Input::Held => Stdio::piped(),
+            Input::Held | Input::Fed(_) => Stdio::piped(),
         });
         if !job.launch.ssh {
             // A local command may have children of its own, which must end with it.
@@ -95,6 +105,18 @@ impl Child {
         let pipe = |fd: Option<OwnedFd>| fd.map(Pipe::new).transpose();
         let out = pipe(process.stdout.take().map(OwnedFd::from))?;
         let err = pipe(process.stderr.take().map(OwnedFd::from))?;
+        let feed = match (&job.input, process.stdin.take()) {
+            (Input::Fed(spool), Some(stdin)) => Some(Feed {
+                file: Pipe::new(OwnedFd::from(stdin))?.file,
+                left: spool.size()?,
+                spool: Arc::clone(spool),
+                at: 0,
+            }),
+            (_, stdin) => {
+                process.stdin = stdin;
+                None
+            }
+        };
         Ok(Child {
             job: index,
             attempt,
@@ -102,6 +124,7 @@ impl Child {
             process,
             ssh: job.launch.ssh,
             pipes: [out, err, log_pipe],
+            feed,
             log: Vec::new(),
             log_end,
             stopping: None,
@@ -113,6 +136,31 @@ impl Child {
     pub fn open(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
         let pipes = self.pipes.iter().enumerate();
         pipes.filter_map(|(n, pipe)| pipe.as_ref().map(|pipe| (n, pipe.file.as_fd())))
+    }
+
+    /// The input that has not been taken whole yet.
+    pub fn hungry(&self) -> Option<BorrowedFd<'_>> {
+        let feed = self.feed.as_ref().filter(|feed| feed.left > 0);
+        feed.map(|feed| feed.file.as_fd())
+    }
+
+    /// Writes more of the input, as much as there is room for.
+    pub fn feed(&mut self, buffer: &mut [u8]) {
+        let Some(feed) = self.feed.as_mut() else {
+            return;
+        };
+        let size = usize::try_from(feed.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let piece = &mut buffer[..size];
+        let written = feed.spool.read_at(piece, feed.at).and_then(|()| feed.file.write(piece));
+        match written {
+            Ok(count @ 1..) => {
+                feed.at += count as u64;
+                feed.left -= count as u64;
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            // It reads no more, or there is nothing to give it: the end, so that it does not wait for the rest.
+            Ok(_) | Err(_) => self.feed = None,
+        }
     }
 
     /// Reads what a pipe has, at most a few buffers so that one flood does not starve the others. Gives whether there

@@ -20,6 +20,7 @@ pub use spool::Spool;
 pub use stop::Stop;
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub enum Input {
     Held,
     /// All of a spool, each host from its beginning.
     Spool(Arc<Spool>),
+    /// All of a spool, and then as [`Input::Held`].
+    Fed(Arc<Spool>),
 }
 
 /// How a fan-out goes.
@@ -61,6 +64,9 @@ pub struct Options {
     pub command_timeout: Option<Duration>,
     /// How often a host that closed the connection before login (too many at once) is tried again.
     pub retries: u32,
+    /// How often a host that was not reached for another passing cause is tried again, later each time: one that is
+    /// down or does not answer. Never once a command may have begun.
+    pub patience: u32,
 }
 
 impl Default for Options {
@@ -69,6 +75,7 @@ impl Default for Options {
             window: default_window(),
             command_timeout: None,
             retries: 3,
+            patience: 0,
         }
     }
 }
@@ -167,12 +174,22 @@ pub enum Stream {
 pub trait Sink {
     /// A whole line of a host, without its newline; a last line that had none as well. Never longer than [`LINE_LIMIT`].
     fn line(&mut self, job: usize, host: &Host, stream: Stream, line: &[u8]);
+    /// A host's process has been started, for the first time or again.
+    fn started(&mut self, _job: usize) {}
     /// A host is done. All its lines have been given before.
     fn done(&mut self, job: usize, report: &Report);
     /// Nothing is there to read just now: what was buffered can be shown.
     fn idle(&mut self) {}
     /// True when nobody listens any more and the rest shall be stopped.
     fn closed(&self) -> bool {
+        false
+    }
+    /// What else shall be watched while hosts are waited for; asked for once.
+    fn watch(&mut self) -> Vec<OwnedFd> {
+        Vec::new()
+    }
+    /// Something that is watched can be read. False: it need not be watched any more.
+    fn woken(&mut self) -> bool {
         false
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,10 @@ use signal_hook::consts::SIGCHLD;
 
 use super::child::{Child, Why};
 use super::{Job, Options, Report, Sink, State, Stop};
+use crate::remote::Cause;
+
+/// Stands for the input of a child where its outputs have their numbers.
+const FEED: usize = 3;
 
 /// A host that waits for its turn.
 struct Waiting {
@@ -52,12 +56,14 @@ impl Drop for Deaths {
 ///
 /// Fails only when this machine cannot do it at all (no descriptors, no signals).
 pub fn run(jobs: &[Job], options: &Options, stop: Option<&Stop>, sink: &mut dyn Sink) -> io::Result<Vec<Report>> {
+    let watched = sink.watch();
     Loop {
         jobs,
         options,
         stop,
         sink,
         deaths: Deaths::watch()?,
+        watched,
         waiting: (0..jobs.len())
             .map(|job| Waiting {
                 job,
@@ -78,6 +84,7 @@ struct Loop<'a> {
     stop: Option<&'a Stop>,
     sink: &'a mut dyn Sink,
     deaths: Deaths,
+    watched: Vec<OwnedFd>,
     waiting: VecDeque<Waiting>,
     running: Vec<Child>,
     reports: Vec<Option<Report>>,
@@ -141,7 +148,10 @@ impl Loop<'_> {
                 return;
             };
             match Child::start(next.job, &self.jobs[next.job], next.attempt) {
-                Ok(child) => self.running.push(child),
+                Ok(child) => {
+                    self.running.push(child);
+                    self.sink.started(next.job);
+                }
                 Err(error) if out_of_room(&error) && !self.running.is_empty() => {
                     // Fewer at once, then: it is its turn again when one of the others has ended.
                     self.waiting.push_front(next);
@@ -175,11 +185,17 @@ impl Loop<'_> {
         {
             fds.push(PollFd::new(stop.wake(), PollFlags::POLLIN));
         }
+        let watched = fds.len();
+        fds.extend(self.watched.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
         let first = fds.len();
         for (index, child) in self.running.iter().enumerate() {
             for (number, fd) in child.open() {
                 sources.push((index, number));
                 fds.push(PollFd::new(fd, PollFlags::POLLIN));
+            }
+            if let Some(fd) = child.hungry() {
+                sources.push((index, FEED));
+                fds.push(PollFd::new(fd, PollFlags::POLLOUT));
             }
         }
         let mut count = again(|| poll(&mut fds, PollTimeout::ZERO))?;
@@ -195,13 +211,21 @@ impl Loop<'_> {
                 pairs.filter(|(fd, _)| ready(fd)).map(|(_, source)| source).collect()
             }
         };
+        let woken = fds[watched..first].iter().any(ready);
         drop(fds);
+        if woken && !self.sink.woken() {
+            self.watched.clear();
+        }
         Ok(readable)
     }
 
     fn read(&mut self, ready: &[(usize, usize)]) {
         for &(index, number) in ready {
             let child = &mut self.running[index];
+            if number == FEED {
+                child.feed(&mut self.buffer);
+                continue;
+            }
             let (job, host) = (child.job, &self.jobs[child.job].host);
             child.read(number, &mut self.buffer, &mut |stream, line| {
                 self.sink.line(job, host, stream, line);
@@ -231,22 +255,32 @@ impl Loop<'_> {
         }
     }
 
-    /// Puts a host that was too busy back into the row, later each time and not all at once.
+    /// Puts a host that may be reached later back into the row, later each time and not all at once.
     fn again(&mut self, child: &Child, state: &State) -> bool {
         let State::Unreachable(trouble) = state else {
             return false;
         };
-        if !trouble.cause.passing() || child.attempt > self.options.retries || child.stopping() {
+        let tries = match trouble.cause {
+            cause if cause.passing() => self.options.retries.max(self.options.patience),
+            Cause::Connect | Cause::TimeOut => self.options.patience,
+            _ => 0,
+        };
+        if child.attempt > tries || child.stopping() {
             return false;
         }
         let spread = Duration::from_millis(u64::from(child.started.elapsed().subsec_nanos() % 250));
         self.waiting.push_back(Waiting {
             job: child.job,
             attempt: child.attempt + 1,
-            not_before: Some(Instant::now() + Duration::from_millis(250) * child.attempt + spread),
+            not_before: Some(Instant::now() + back_off(child.attempt) + spread),
         });
         true
     }
+}
+
+/// The pause after the n-th try: a quarter of a second, doubled each time, half a minute at most.
+fn back_off(attempt: u32) -> Duration {
+    Duration::from_millis(250 << attempt.saturating_sub(1).min(7)).min(Duration::from_secs(30))
 }
 
 /// When the loop must wake up though nothing can be read.

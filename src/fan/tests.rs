@@ -144,6 +144,27 @@ fn each_host_reads_the_whole_input_from_its_beginning() {
 }
 
 #[test]
+fn a_fed_input_is_given_whole_and_then_stays_open() {
+    let size = 700_000;
+    let spool = Arc::new(Spool::of(&vec![b'x'; size]).unwrap());
+    let mut jobs = [
+        job(
+            "a",
+            "head -c 700000 | wc -c; read -t 0.2 x; [ $? -gt 128 ] && echo open",
+        ),
+        job("b", "exec <&-; sleep 0.2; exit 3"),
+    ];
+    for job in &mut jobs {
+        job.launch.argv[0] = "/bin/bash".into();
+        job.input = Input::Fed(Arc::clone(&spool));
+    }
+    let answers = ask(&jobs, &Options::default(), None, 1000).unwrap();
+    // A time-out of read is a status above 128; the end of the input would be 1.
+    assert_eq!(answers[0].out, b"700000\nopen\n");
+    assert_eq!(answers[1].report.state, State::Exited(3));
+}
+
+#[test]
 fn without_input_a_command_that_reads_ends_at_once() {
     let (reports, _) = run_all(&[job("a", "cat")], &Options::default());
     assert!(reports[0].state.is_ok());
