@@ -105,7 +105,7 @@ fn eval(node: &Node, known: &dyn Fn(&BStr) -> bool) -> bool {
     match node {
         Node::Empty => false,
         Node::Name(name) => known(name.as_ref()),
-        Node::Not(inner) => !matches!(**inner, Node::Empty) && !eval(inner, known),
+        Node::Not(inner) => !eval(inner, known),
         Node::And(terms) => terms.iter().all(|term| eval(term, known)),
         Node::Or(terms) => terms.iter().any(|term| eval(term, known)),
     }
@@ -204,7 +204,12 @@ impl Parser<'_> {
                 }
             }
         };
-        Ok(if negated { Node::Not(Box::new(node)) } else { node })
+        Ok(match node {
+            // The negation of an empty term is one, however many brackets are around it.
+            Node::Empty => Node::Empty,
+            node if negated => Node::Not(Box::new(node)),
+            node => node,
+        })
     }
 }
 

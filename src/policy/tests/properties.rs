@@ -205,7 +205,7 @@ fn empty_terms_make_an_and_false_but_not_an_or() {
     let mut context = Context::default();
     context.define("a");
     let holds = |text: &str| context.holds(&ClassExpr::parse(text).unwrap());
-    for text in ["a..any", "a&&any", ".a", "a.", "!", "a.!", "()", "!()"] {
+    for text in ["a..any", "a&&any", ".a", "a.", "!", "a.!", "()", "!()", "!(!())"] {
         assert!(!holds(text), "{text}");
     }
     for text in ["a||nix", "|a", "a|", "!!a", "a..x|a", "((a))"] {
