@@ -340,3 +340,27 @@ fn an_update_that_cannot_be_put_in_place_whole_leaves_the_old_policy_whole() {
         (Some("new".into()), Some("new".into()), Some("new".into()))
     );
 }
+
+#[test]
+fn the_log_in_a_home_directory_gives_its_user_nothing_of_another_file() {
+    if !root() {
+        return;
+    }
+    let lab = begin(
+        "tidy",
+        "control:\n MountPattern = ( W/site )\n HomePattern = ( u? )\ntidy:\n home pattern=*.o age=0 r=0",
+    );
+    lab.file("shadow", "secret\n", 0o600);
+    lab.file("site/u1/ann/x.o", "", 0o644);
+    let home = lab.w().join("site/u1/ann");
+    chown(&home, Some(USER), Some(USER)).unwrap();
+    fs::hard_link(lab.w().join("shadow"), home.join(".cfengine.rm")).unwrap();
+    let ran = lab.run(&["-K"]);
+    let log = fs::read_to_string(home.join(".cfengine.rm")).unwrap();
+    assert!(log.contains("x.o") && !log.contains("secret"), "{log} {}", ran.out);
+    assert_eq!(what(&home.join(".cfengine.rm")), (USER, 0o600));
+    assert_eq!(
+        (lab.read("shadow").as_str(), what(&lab.w().join("shadow"))),
+        ("secret\n", (0, 0o600))
+    );
+}

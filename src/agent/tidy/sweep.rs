@@ -12,7 +12,7 @@ use crate::agent::Outcome;
 use crate::agent::job::BytesPath;
 use crate::agent::{Job, Run};
 use crate::fsx::{Dir, Meta, Wanted, any_matches, matches, write_whole};
-use crate::sys::process;
+use crate::sys::{at, process};
 
 /// Deeper directories are not entered: each level holds a descriptor.
 const DEEPEST: usize = 250;
@@ -31,6 +31,8 @@ fn append_log(home: &Path, deleted: &[BString], now: &jiff::Zoned) -> io::Result
     let owner = dir.self_meta()?;
     let mut content = Vec::new();
     match dir.read(LOG.into()) {
+        // What is another's, or has a second name, need not be the log: its owner must not read it through us.
+        Ok(old) if !is_log(&at::file_meta(&old)?, owner.uid()) => {}
         Ok(mut old) => {
             let from = old.metadata()?.len().saturating_sub(LOG_LIMIT);
             old.seek(SeekFrom::Start(from))?;
@@ -52,6 +54,10 @@ fn append_log(home: &Path, deleted: &[BString], now: &jiff::Zoned) -> io::Result
         ..Wanted::default()
     };
     write_whole(&dir, LOG.into(), &content, &wanted, None).map(|_| ())
+}
+
+fn is_log(meta: &Meta, owner: u32) -> bool {
+    meta.uid() == owner && meta.nlink() == 1
 }
 
 /// Sweeps these directories.
