@@ -86,7 +86,8 @@ pub fn want(run: &Run<'_>, job: &Job) -> Result<Option<Want>, String> {
         kind: kind_of(run),
         options,
     };
-    let kind_stated = run.ctx.is_set("nfstype");
+    // The variable has a value in every run: what is the usual one nobody need have said.
+    let kind_stated = entry.kind != "nfs";
     Ok(Some(Want {
         entry,
         stated,
