@@ -2,7 +2,7 @@
 //! of the site. Every reply is bounded in size and time.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// For all of it: the run counts as going on meanwhile.
 const WHOLE: Duration = Duration::from_secs(120);
 /// Bytes of a reply.
-const REPLY: u64 = 8 << 10;
+const REPLY: usize = 8 << 10;
+/// Bytes that are written at a time.
+const PIECE: usize = 16 << 10;
 /// Bytes of a line of the message; the standard allows 998.
 const LINE: usize = 990;
 
@@ -61,12 +63,16 @@ impl fmt::Display for Server {
 
 /// Gives a message to a server. The error is one clause: what the server said, or what went wrong.
 pub(super) fn send(server: &Server, host: &str, mail: &Mail) -> Result<(), String> {
-    let stream = connect(server).map_err(|error| error.to_string())?;
+    send_until(server, host, mail, Instant::now() + WHOLE)
+}
+
+fn send_until(server: &Server, host: &str, mail: &Mail, end: Instant) -> Result<(), String> {
+    let stream = connect(server, end).map_err(|error| error.to_string())?;
     let reader = stream.try_clone().map_err(|error| error.to_string())?;
     let mut talk = Talk {
         reader: BufReader::new(reader),
         stream,
-        end: Instant::now() + WHOLE,
+        end,
     };
     talk.expect(220, "the greeting")?;
     talk.say(&format!("HELO {host}"), 250)?;
@@ -75,22 +81,25 @@ pub(super) fn send(server: &Server, host: &str, mail: &Mail) -> Result<(), Strin
         talk.say(&format!("RCPT TO:<{}>", bare(to)?), 250)?;
     }
     talk.say("DATA", 354)?;
-    let body = dotted(&mail.text);
-    talk.stream.write_all(&body).map_err(|error| error.to_string())?;
+    talk.write(&dotted(&mail.text))?;
     talk.expect(250, "the message")?;
     // The message is theirs now, whatever comes of the farewell.
     let _ = talk.say("QUIT", 221);
     Ok(())
 }
 
-fn connect(server: &Server) -> io::Result<TcpStream> {
+/// How long a step may take that has to be over by then; nothing where that is past.
+fn time_left(end: Instant) -> Option<Duration> {
+    let left = end.saturating_duration_since(Instant::now()).min(PATIENCE);
+    (!left.is_zero()).then_some(left)
+}
+
+fn connect(server: &Server, end: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in (server.host.as_str(), server.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => {
-                stream.set_write_timeout(Some(PATIENCE))?;
-                return Ok(stream);
-            }
+        let Some(left) = time_left(end) else { break };
+        match TcpStream::connect_timeout(&address, left) {
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
@@ -104,11 +113,50 @@ struct Talk {
 }
 
 impl Talk {
+    /// The time for the next system call. A server that takes or gives a byte at a time has no more than the others.
+    fn left(&self) -> Result<Option<Duration>, String> {
+        time_left(self.end).map(Some).ok_or("it takes too long".to_string())
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+        while !bytes.is_empty() {
+            let left = self.left()?;
+            let piece = &bytes[..bytes.len().min(PIECE)];
+            let timed = self.stream.set_write_timeout(left);
+            match timed.and_then(|()| self.stream.write(piece)) {
+                Ok(0) => return Err("it hung up".to_string()),
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) => silent_or(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A line with its end, of at most `most` bytes.
+    fn line(&mut self, most: usize) -> Result<Vec<u8>, String> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            let left = self.left()?;
+            let timed = self.stream.set_read_timeout(left);
+            let (got, room) = match timed.and_then(|()| self.reader.fill_buf()) {
+                Ok(got) => (got, most - line.len()),
+                Err(error) => {
+                    silent_or(error)?;
+                    continue;
+                }
+            };
+            if got.is_empty() || room == 0 {
+                return Err("it hung up, or its reply has no end".to_string());
+            }
+            let end = got.find_byte(b'\n').map_or(got.len(), |at| at + 1).min(room);
+            line.extend_from_slice(&got[..end]);
+            self.reader.consume(end);
+        }
+        Ok(line)
+    }
+
     fn say(&mut self, line: &str, wanted: u16) -> Result<(), String> {
-        let whole = format!("{line}\r\n");
-        self.stream
-            .write_all(whole.as_bytes())
-            .map_err(|error| error.to_string())?;
+        self.write(format!("{line}\r\n").as_bytes())?;
         self.expect(wanted, line)
     }
 
@@ -116,21 +164,8 @@ impl Talk {
     fn expect(&mut self, wanted: u16, to: &str) -> Result<(), String> {
         let mut left = REPLY;
         loop {
-            let time = self.end.saturating_duration_since(Instant::now()).min(PATIENCE);
-            if time.is_zero() {
-                return Err("it takes too long".to_string());
-            }
-            let timed = self.stream.set_read_timeout(Some(time));
-            let mut line = Vec::new();
-            let read = timed.and_then(|()| self.reader.by_ref().take(left).read_until(b'\n', &mut line));
-            let read = read.map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it does not answer".to_string(),
-                _ => error.to_string(),
-            })?;
-            left -= read as u64;
-            if !line.ends_with(b"\n") {
-                return Err("it hung up, or its reply has no end".to_string());
-            }
+            let line = self.line(left)?;
+            left -= line.len();
             if line.get(3) == Some(&b'-') {
                 continue;
             }
@@ -143,6 +178,15 @@ impl Talk {
                 }
             };
         }
+    }
+}
+
+/// What a failed system call means; one that was interrupted is made again.
+fn silent_or(error: io::Error) -> Result<(), String> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(()),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Err("it does not answer".to_string()),
+        _ => Err(error.to_string()),
     }
 }
 
@@ -249,6 +293,44 @@ mod tests {
             "QUIT",
         ];
         assert_eq!(heard.join().unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_server_that_says_a_byte_at_a_time_has_no_more_time_than_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Server::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+        let drip = spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            for _ in 0..100 {
+                if stream.write_all(b"2").is_err() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let end = Instant::now() + Duration::from_millis(300);
+        let why = send_until(&server, "c1", &mail("x"), end).unwrap_err();
+        assert!(
+            ["it takes too long", "it does not answer"].contains(&why.as_str()),
+            "{why}"
+        );
+        drip.join().unwrap();
+    }
+
+    #[test]
+    fn a_server_that_takes_nothing_of_a_message_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut talk = Talk {
+            reader: BufReader::new(stream.try_clone().unwrap()),
+            stream,
+            end: Instant::now() + Duration::from_millis(300),
+        };
+        let why = talk.write(&vec![b'x'; 64 << 20]).unwrap_err();
+        assert!(
+            ["it takes too long", "it does not answer"].contains(&why.as_str()),
+            "{why}"
+        );
     }
 
     #[test]
