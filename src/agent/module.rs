@@ -15,7 +15,8 @@ pub fn run(run: &mut Run<'_>, entry: &BStr) {
     if run.dry {
         return run.report.verbose(format_args!("Dry run: module {name} is not run"));
     }
-    match run.machine.run_module(name, args, all_classes(run).as_bstr()) {
+    let classes = all_classes(run);
+    match run.machine.run_module(name, args, classes.as_bstr()) {
         None => run.report.verbose(format_args!("There is no module {name}")),
         Some(Err(error)) => run.report.error(format_args!("Module {name} cannot be run: {error}")),
         Some(Ok(output)) => {

@@ -11,7 +11,7 @@ use super::job::BytesPath;
 use super::report::Level;
 use super::{Job, Run, owner};
 use crate::policy::Section;
-use crate::sys::process::{Argv, Command, run_until};
+use crate::sys::process::{Argv, Command, VALUE_LIMIT, run_until};
 
 /// The line of the table.
 pub static ACTION: Action = Action {
@@ -137,7 +137,7 @@ fn show_preview(report: &mut super::report::Report<'_>, mark: &BStr, line: &[u8]
 }
 
 /// The command with its surroundings; the error is one sentence.
-fn prepare(run: &Run<'_>, job: &Job) -> Result<Command, String> {
+fn prepare(run: &mut Run<'_>, job: &Job) -> Result<Command, String> {
     let shell = match run.value(job, "useshell") {
         None => true,
         Some(word) if word.eq_ignore_ascii_case(b"dumb") => true,
@@ -160,7 +160,7 @@ fn prepare(run: &Run<'_>, job: &Job) -> Result<Command, String> {
 }
 
 /// What commands of rules have in common: user, group, mask, directory, root, environment.
-pub fn surround(run: &Run<'_>, job: &Job, command: &mut Command) -> Result<(), String> {
+pub fn surround(run: &mut Run<'_>, job: &Job, command: &mut Command) -> Result<(), String> {
     command.umask = Some(number(run, job, "umask", 8)?.unwrap_or_else(|| run.umask()));
     let path = |name: &str| run.value(job, name).map(|path| path.as_path().to_path_buf());
     command.chdir = path("chdir");
@@ -176,18 +176,28 @@ pub fn surround(run: &Run<'_>, job: &Job, command: &mut Command) -> Result<(), S
 }
 
 /// `CFALLCLASSES`, where `-u` asks for it or the policy has modules; `LD_LIBRARY_PATH`, where `ChildLibPath` does.
-pub fn environment(run: &Run<'_>) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+pub fn environment(run: &mut Run<'_>) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     let mut environment = Vec::new();
     if run.options.use_env || run.has_modules() {
-        environment.push(("CFALLCLASSES".into(), all_classes(run).as_path().as_os_str().to_owned()));
+        let classes = all_classes(run);
+        environment.push(("CFALLCLASSES".into(), classes.as_path().as_os_str().to_owned()));
     }
     environment.extend(run.machine.library_path());
     environment
 }
 
-/// All classes, as modules and commands get them.
-pub fn all_classes(run: &Run<'_>) -> BString {
-    BString::from(bstr::join(":", run.ctx.classes()))
+/// All classes, as modules and commands get them. More than fit are none, for a part of them would tell of classes that
+/// do not hold.
+pub fn all_classes(run: &mut Run<'_>) -> BString {
+    let classes = BString::from(bstr::join(":", run.ctx.classes()));
+    if classes.len() <= VALUE_LIMIT {
+        return classes;
+    }
+    run.report.error(format_args!(
+        "CFALLCLASSES is left empty: the names of all classes take {} bytes, and no more than {VALUE_LIMIT} fit",
+        classes.len()
+    ));
+    BString::default()
 }
 
 fn number(run: &Run<'_>, job: &Job, name: &str, radix: u32) -> Result<Option<u32>, String> {

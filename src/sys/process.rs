@@ -25,6 +25,10 @@ use nix::unistd::{Gid, Pid, Uid};
 /// Bytes of one line that are kept; the rest of a longer line is dropped.
 pub const LINE_LIMIT: usize = 64 * 1024;
 
+/// Bytes of the value of one variable in the environment: the kernel starts no program with a string of more than 128 KiB,
+/// its name and its end counted.
+pub const VALUE_LIMIT: usize = 128 * 1024 - 64;
+
 /// How long we go on listening after a command has ended while somebody else holds its pipe: a daemon it started.
 const AFTERMATH: Duration = Duration::from_secs(1);
 

@@ -146,3 +146,20 @@ fn a_missing_program_is_told_and_sets_elsedefine() {
     );
     assert_eq!(said.out[1], "cfengine:HOST:/bin/echo bad: bad");
 }
+
+#[test]
+fn more_classes_than_fit_into_the_environment_keep_no_command_from_running() {
+    let desk = Desk::new();
+    let script = "#!/bin/sh\ni=0; while [ $i -lt 3000 ]; do echo +a_class_with_a_name_that_is_rather_long_number_$i; \
+                  i=$((i+1)); done\n";
+    desk.put("modules/module:many", script, 0o755);
+    let rules = "control:\n actionsequence = ( module:many shellcommands module:many )\n moduledirectory = ( @T@/modules )\n\
+                 shellcommands:\n \"/bin/echo ran\"\n";
+    let said = desk.run(&[], rules);
+    assert!(said.has("cfengine:HOST:/bin/echo ran: ran"), "{:?}", said.out);
+    let told = said
+        .out
+        .iter()
+        .filter(|line| line.contains("CFALLCLASSES is left empty"));
+    assert_eq!((told.count(), said.out.len()), (2, 3), "{:?}", said.out);
+}
