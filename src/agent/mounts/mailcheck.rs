@@ -21,7 +21,7 @@ use crate::agent::action::{Action, Work, in_text_order, whole};
 use crate::agent::job::BytesPath;
 use crate::agent::report::{Level, RuleSwitches};
 use crate::agent::{Job, Outcome, Run};
-use crate::fsx::Dir;
+use crate::fsx::{Dir, Meta};
 use crate::policy::Section;
 
 /// The line of the table.
@@ -38,9 +38,9 @@ pub static MAILCHECK: Action = Action {
 /// Where Linux keeps mail.
 const SPOOL: &str = "/var/spool/mail";
 
-/// Boxes of nobody, in a directory of at least so many where nobody has one, are no reason to delete: then it is the
-/// list of users that cannot be read.
-const ALL_UNKNOWN: usize = 3;
+/// So many boxes of nobody, and more than there are of users, are no reason to delete: then it is a part of the list of
+/// users that cannot be read. A directory service that is down leaves the users of this machine.
+const TOO_MANY: usize = 3;
 
 fn work(run: &mut Run<'_>, action: &'static Action) {
     for job in run.jobs(action) {
@@ -205,16 +205,17 @@ fn look_through(run: &mut Run<'_>, path: &Path, care: &Care) -> Result<Outcome, 
             Some(uid) => {
                 known += 1;
                 if uid.as_raw() != meta.uid() {
-                    others.push(name);
+                    others.push((name, mark(&meta)));
                 }
             }
-            None => nobodys.push(name),
+            None => nobodys.push((name, mark(&meta))),
         }
     }
     let mut outcome = Outcome::Kept;
-    if care.delete_nobodys && known == 0 && nobodys.len() >= ALL_UNKNOWN {
+    if care.delete_nobodys && nobodys.len() >= TOO_MANY && nobodys.len() > known {
         run.report.error(format_args!(
-            "None of the {} files in {shown} belongs to a user: the list of users is in doubt, nothing is deleted",
+            "Of the {} files in {shown}, {} are named after no user: the list of users is in doubt, nothing is deleted",
+            nobodys.len() + known,
             nobodys.len()
         ));
         return Ok(Outcome::Failed);
@@ -234,8 +235,13 @@ fn look_through(run: &mut Run<'_>, path: &Path, care: &Care) -> Result<Outcome, 
         ),
     ];
     for (names, delete, warn, what) in groups {
-        for name in names {
-            if delete {
+        for (name, seen) in names {
+            // Whoever put it there may have made room for somebody's mail meanwhile.
+            let same = |meta: Meta| mark(&meta) == seen;
+            if delete && !dir.look(name).is_ok_and(|meta| meta.is_some_and(same)) {
+                run.report
+                    .inform(format_args!("{shown}/{name} is another file now: left alone"));
+            } else if delete {
                 tell(run, "delete", "Deleting", format_args!("{shown}/{name}, which {what}"));
                 outcome = Outcome::Repaired;
                 if !run.dry {
@@ -251,6 +257,11 @@ fn look_through(run: &mut Run<'_>, path: &Path, care: &Care) -> Result<Outcome, 
         dir.sync().map_err(|error| format!("cannot write {shown}: {error}"))?;
     }
     Ok(outcome)
+}
+
+/// What tells a file from one that has its name, and perhaps its number, later.
+fn mark(meta: &Meta) -> ((u64, u64), u32, i128) {
+    (meta.inode(), meta.uid(), meta.mtime())
 }
 
 /// Locks and hidden files are nobody's box.
