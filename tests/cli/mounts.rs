@@ -359,3 +359,30 @@ fn automount_lines_are_made_of_the_mountables_that_hold() {
     desk.run(&[], &policy);
     assert_eq!(desk.read("auto.direct"), wanted);
 }
+
+#[test]
+fn what_a_user_mounted_under_the_name_of_a_server_is_not_unmounted() {
+    let desk = Desk::new();
+    let policy = "control:\n actionsequence = ( unmount )\nunmount:\n srv:/x force=true\n";
+    let script = "mkdir u; exec 9<>/dev/fuse && \
+        mount -i -t fuse -o fd=9,rootmode=40000,user_id=12345,group_id=12345 srv:/x u || { echo none; exit; }; \
+        \"$@\"; grep -c ' srv:/x ' /proc/self/mountinfo";
+    let Some(said) = desk.apart("-m", script, &["-I"], policy) else {
+        return;
+    };
+    assert!(said.out == ["1"] || said.out == ["none"], "{:?} {}", said.out, said.err);
+}
+
+#[test]
+fn lines_that_show_a_change_of_fstab_are_no_messages() {
+    let desk = Desk::new();
+    desk.put_system("etc/fstab", "# none\n");
+    let said = desk.run(&["--json", "--diff", "-n"], &model("addmounts"));
+    assert!(
+        said.out.iter().any(|line| line.contains("Need to add")),
+        "{:?}",
+        said.out
+    );
+    assert!(said.out.iter().all(|line| !line.contains("# none")), "{:?}", said.out);
+    assert!(said.err.contains("+dax:/old"), "{}", said.err);
+}

@@ -78,9 +78,8 @@ impl Tab {
         }
         let shown = self.shown();
         if run.options.diff {
-            for line in diff::unified(&self.place.path, old, &new) {
-                run.report.bare(Level::Silent, &line);
-            }
+            let lines = diff::unified(&self.place.path, old, &new);
+            run.report.diff(&lines);
         }
         if run.dry {
             run.report.say(Level::Silent, format_args!("Need to edit file {shown}"));

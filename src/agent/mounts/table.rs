@@ -19,6 +19,8 @@ pub struct Mount {
     pub target: BString,
     /// The type of file system.
     pub kind: BString,
+    /// A user mounted it, who could name any source: it is nothing of the system's.
+    pub of_user: bool,
 }
 
 impl Mount {
@@ -53,10 +55,13 @@ impl Mounts {
             let target = unescape(fields.nth(4)?);
             fields.find(|field| *field == b"-")?;
             let (kind, source) = (fields.next()?, fields.next()?);
+            let mut options = fields.next().unwrap_or_default().split_str(",");
+            let user = options.find_map(|option| option.strip_prefix(b"user_id="));
             Some(Mount {
                 source: unescape(source),
                 target,
                 kind: kind.into(),
+                of_user: kind.starts_with(b"fuse") && user.is_some_and(|user| user != b"0"),
             })
         };
         Mounts(text.lines().filter_map(mount).collect())
@@ -95,6 +100,18 @@ mod tests {
         );
         assert_eq!(mounts.at(b"/mnt/x").unwrap().source, "second");
         assert_eq!(mounts.at(b"/mnt"), None);
+    }
+
+    #[test]
+    fn what_a_user_mounted_is_known_by_its_user() {
+        let line = |id: u32| format!("40 22 0:50 / /h/x rw - fuse.sshfs srv:/x rw,user_id={id},group_id=0\n");
+        let text = [line(0), line(1000)].concat();
+        let of_user: Vec<bool> = Mounts::parse(text.as_bytes())
+            .0
+            .iter()
+            .map(|mount| mount.of_user)
+            .collect();
+        assert_eq!(of_user, [false, true]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bstr::{BString, ByteSlice};
 use super::model;
 use super::patience;
 use super::tab::{self, Tab};
-use super::table::Mounts;
+use super::table::{Mount, Mounts};
 use super::{command, tell};
 use crate::agent::action::{Action, Work, in_text_order, whole};
 use crate::agent::report::Level;
@@ -48,7 +48,9 @@ fn undo(run: &mut Run<'_>, job: &Job) -> Result<bool, String> {
     let mut tab = Tab::read(run).map_err(|error| format!("cannot look at {}: {error}", tab::path(run).display()))?;
     let mut targets: Vec<BString> = Vec::new();
     let mut changed = false;
-    let mounted = mounts.0.iter().rev().filter(|mount| mount.source == job.object);
+    // What a user mounted may have any name, and lies where that user can move it away under our hands.
+    let ours = |mount: &&Mount| mount.source == job.object && !mount.of_user;
+    let mounted = mounts.0.iter().rev().filter(ours);
     for mount in mounted {
         changed = true;
         unmount(run, &job.object, &mount.target, run.flag(job, "force", false))?;
@@ -98,7 +100,7 @@ fn unmount(run: &mut Run<'_>, source: &BString, target: &BString, force: bool) -
     if still
         .0
         .iter()
-        .any(|mount| mount.source == *source && mount.target == *target)
+        .any(|mount| mount.source == *source && mount.target == *target && !mount.of_user)
     {
         return Err(format!("{source} is still mounted on {target}"));
     }
