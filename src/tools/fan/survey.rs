@@ -6,7 +6,7 @@ use std::io;
 use serde_json::Value;
 
 use super::targets::Targets;
-use crate::diag::{Exit, Fail, Out, stderr_line};
+use crate::diag::{Exit, Fail, Out, harmless, stderr_line};
 use crate::fan::{self, Answer, Input, Job, State, Stop};
 use crate::hosts::Host;
 use crate::remote;
@@ -67,7 +67,8 @@ impl Survey {
         let mut hints = Vec::new();
         for (label, answer) in self.labels.iter().zip(&self.answers) {
             for line in String::from_utf8_lossy(&answer.err).lines() {
-                stderr_line(&format!("{label}: {line}"));
+                let line = harmless(line.as_bytes());
+                stderr_line(&format!("{label}: {}", String::from_utf8_lossy(&line)));
             }
             if answer.cut {
                 stderr_line(&format!(
@@ -121,9 +122,10 @@ impl Table {
         Table { head, rows: Vec::new() }
     }
 
-    /// Adds a row.
+    /// Adds a row. What hosts say about themselves does not steer the terminal.
     pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        let clean = |cell: String| String::from_utf8_lossy(&harmless(cell.as_bytes())).into_owned();
+        self.rows.push(cells.into_iter().map(clean).collect());
     }
 
     /// Prints it.
@@ -190,6 +192,13 @@ pub fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_line_does_not_hide_itself_from_whoever_reads_the_table() {
+        let mut table = Table::new(&[("COMMAND", Side::Left)]);
+        table.row(vec!["evil\x1b[2K\rgood\u{9b}1A".into()]);
+        assert_eq!(table.rows, [["evil?[2K?good?1A"]]);
+    }
 
     #[test]
     fn times_are_short() {
