@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use bstr::BStr;
+use bstr::{BStr, ByteSlice};
 
+use super::Run;
 use crate::fsx::{Local, Source, SourceError};
 use crate::state::Sighting;
 
@@ -22,6 +23,20 @@ pub struct OpenOptions {
     pub timeout: Option<Duration>,
     /// `BindToInterface`
     pub bind: Option<std::net::IpAddr>,
+}
+
+impl OpenOptions {
+    /// As `control:` says for all servers.
+    pub fn of(run: &Run<'_>) -> OpenOptions {
+        let setting = |name: &str| run.ctx.get(name);
+        OpenOptions {
+            timeout: setting("TimeOut")
+                .and_then(|text| text.to_str().ok()?.trim().parse().ok())
+                .map(|seconds: u64| Duration::from_secs(seconds.clamp(3, 60))),
+            bind: setting("BindToInterface").and_then(|text| text.to_str().ok()?.trim().parse().ok()),
+            ..OpenOptions::default()
+        }
+    }
 }
 
 /// Opens sources of trees by the name of a server. One connection serves all rules that name the same server.

@@ -129,6 +129,13 @@ impl Run<'_> {
         true
     }
 
+    /// A promise that was taken up goes on in a later run: no lock holds it back then.
+    pub(super) fn stays_due(&mut self, job: &Job) {
+        if let Some(begun) = self.begun.get_mut(&job.id) {
+            begun.key = None;
+        }
+    }
+
     /// Whether a promise had its turn in this run.
     pub(super) fn is_done(&self, job: &Job) -> bool {
         self.done.contains(&job.id)

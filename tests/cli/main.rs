@@ -35,6 +35,7 @@ mod methods;
 mod mounts;
 mod parse_only;
 mod remembering;
+mod remote_methods;
 mod shellcommands;
 mod standin;
 mod surroundings;

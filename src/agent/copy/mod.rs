@@ -117,15 +117,7 @@ fn from_server(run: &mut Run<'_>, job: &Job, manner: &Manner, server: &BStr) {
         encrypt: run.flag(job, "encrypt", false),
         ipv4_only: run.flag(job, "forceipv4", false),
         stealth: manner.stealth,
-        timeout: run
-            .ctx
-            .get("TimeOut")
-            .and_then(|text| text.to_str().ok()?.trim().parse().ok())
-            .map(|seconds: u64| std::time::Duration::from_secs(seconds.clamp(3, 60))),
-        bind: run
-            .ctx
-            .get("BindToInterface")
-            .and_then(|text| text.to_str().ok()?.trim().parse().ok()),
+        ..OpenOptions::of(run)
     };
     // Taken out while the source lives: the source borrows it, and everything else of the run is needed meanwhile.
     let Some(sources) = run.sources.take() else { return };

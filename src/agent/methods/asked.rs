@@ -3,6 +3,7 @@
 use bstr::{BString, ByteSlice};
 
 use super::bundle::{self, Manner};
+use crate::agent::sources::is_local;
 use crate::agent::{Job, Memory, Run, owner};
 use crate::policy::{Body, class_list};
 
@@ -34,6 +35,10 @@ pub struct Asked {
     pub classes: Vec<BString>,
     /// Those of `sendclasses=` that hold.
     pub send: Vec<BString>,
+    /// All of `sendclasses=`: what a call that comes here may send.
+    pub accept: Vec<BString>,
+    /// `forcereplyto=`
+    pub reply_to: Option<BString>,
     /// `owner=`, `group=`, `chdir=`, `chroot=`
     pub manner: Manner,
     /// `expireafter=`, in minutes.
@@ -62,7 +67,7 @@ impl Asked {
         let server = run.value(job, "server").unwrap_or_default().to_ascii_lowercase();
         let server = match server.as_slice() {
             b"none" => Where::Nowhere,
-            b"" | b"localhost" => Where::Here,
+            here if is_local(here.as_bstr()) => Where::Here,
             host if bundle::is_host(host) => Where::Host(host.into()),
             host => return Err(format!("server={} is no host", host.as_bstr())),
         };
@@ -74,15 +79,21 @@ impl Asked {
             let name = run.value(job, attr);
             name.map(|name| one(name.as_bstr())).transpose()
         };
+        let accept = names(run, job, "sendclasses")?;
+        let reply_to = run
+            .value(job, "forcereplyto")
+            .map(|host| BString::from(host.to_ascii_lowercase()));
+        if let Some(host) = reply_to.as_ref().filter(|host| !bundle::is_host(host)) {
+            return Err(format!("forcereplyto={host} is no host"));
+        }
         let minutes = run.value(job, "expireafter");
         let minutes = minutes.and_then(|text| text.to_str().ok()?.trim().parse().ok());
         Ok(Asked {
             vars: names(run, job, "returnvars")?,
             classes: names(run, job, "returnclasses")?,
-            send: names(run, job, "sendclasses")?
-                .into_iter()
-                .filter(|class| run.ctx.has(class))
-                .collect(),
+            send: accept.iter().filter(|class| run.ctx.has(class)).cloned().collect(),
+            accept,
+            reply_to,
             manner: Manner {
                 uid: id("owner", owner::uid)?,
                 gid: id("group", owner::gid)?,

@@ -1,4 +1,5 @@
-//! What calls gave, kept from run to run: while a call is not due again, what it gave last still counts.
+//! What is kept of calls from run to run: what they gave, which wait for an answer, and which were answered here. While a
+//! call is not due again, what it gave last still counts.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,27 @@ pub struct Given {
 pub struct Methods {
     /// Key of the call → what it gave last.
     pub given: BTreeMap<String, Kept>,
+    /// Key of the call → the call that lies in `rpc_out` and waits for its answer.
+    #[serde(default)]
+    pub waiting: BTreeMap<String, Waiting>,
+    /// Digest of a call of another host that was taken up here → when it counts no more, in seconds since the epoch.
+    #[serde(default)]
+    pub answered: BTreeMap<String, i64>,
+}
+
+/// A call of a method on another host, until its answer comes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The digest of the call.
+    pub digest: String,
+    /// The name of its file.
+    pub file: String,
+    /// The host that is called.
+    pub server: String,
+    /// The name under which the answer is left there.
+    pub reply_to: String,
+    /// Seconds since the epoch after which it counts no more.
+    pub until: i64,
 }
 
 /// What a call gave, as it is written down.
@@ -115,20 +137,40 @@ pub fn recall(run: &mut Run<'_>, asked: &Asked) {
     }
 }
 
+/// The call that waits for an answer.
+pub fn waiting(run: &Run<'_>, key: &str) -> Option<Waiting> {
+    let (methods, _) = run.memory.store()?.read::<Methods>(Methods::FILE).ok()?;
+    methods.waiting.get(key).cloned()
+}
+
+/// The calls of other hosts that were taken up here already.
+pub fn answered(run: &Run<'_>) -> Result<BTreeMap<String, i64>, String> {
+    let store = run.memory.store().ok_or("nothing can be remembered here")?;
+    let (methods, _) = store.read::<Methods>(Methods::FILE).map_err(|error| error.to_string())?;
+    Ok(methods.answered)
+}
+
 /// Changes what is written down.
-pub fn change(run: &mut Run<'_>, change: impl FnOnce(&mut Methods)) {
-    if run.dry {
+fn change(run: &mut Run<'_>, change: impl FnOnce(&mut Methods)) {
+    if run.dry || run.memory.store().is_none() {
         return;
     }
-    let Some(store) = run.memory.store().cloned() else {
-        return;
-    };
+    if let Err(why) = write_down(run, change) {
+        run.report
+            .error(format_args!("Cannot write down what methods gave: {why}"));
+    }
+}
+
+/// Changes what is written down; without that, what is to come must not be done.
+pub fn write_down(run: &mut Run<'_>, change: impl FnOnce(&mut Methods)) -> Result<(), String> {
+    let store = run.memory.store().cloned().ok_or("nothing can be remembered here")?;
     match store.update(Methods::FILE, change) {
-        Ok(None) => {}
-        Ok(Some(damage)) => run.report.error(damage),
-        Err(error) => run
-            .report
-            .error(format_args!("Cannot write down what methods gave: {error}")),
+        Ok(None) => Ok(()),
+        Ok(Some(damage)) => {
+            run.report.error(damage);
+            Ok(())
+        }
+        Err(error) => Err(error.to_string()),
     }
 }
 

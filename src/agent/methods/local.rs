@@ -20,53 +20,58 @@ pub fn call(run: &mut Run<'_>, asked: &Asked) -> Result<Option<Reply>, String> {
         true => run.report.inform(format_args!("Method {shown} is to be called")),
         false => run.report.inform(format_args!("Calling method {shown}")),
     }
-    let incoming = room::incoming(run.paths);
-    if run.dry && !incoming.exists() {
+    if run.dry && !room::incoming(run.paths).exists() {
         return Ok(None);
     }
-    let rooms = Room::open(&incoming, true, None)?;
-    let now = run.now.timestamp().as_second();
+    let chain = run.called.as_ref().map(|called| called.chain()).unwrap_or_default();
     let call = Call {
         name: asked.name.clone(),
-        file: file_of(run, asked)?,
-        time: now,
+        file: file_of(run, asked),
+        time: run.now.timestamp().as_second(),
         until: until(run, asked),
         classes: asked.send.clone(),
         args: asked.args.clone(),
-        chain: chain(run, asked)?,
+        chain: no_circle(chain, asked)?,
         nonce: nonce(run),
         manner: asked.manner.clone(),
         ..Call::default()
     };
+    carry_out(run, &call).map(Some)
+}
+
+/// Has a call carried out on this machine.
+pub fn carry_out(run: &mut Run<'_>, call: &Call) -> Result<Reply, String> {
+    let rooms = Room::open(&room::incoming(run.paths), true, None)?;
     let bytes = call.encode();
     if bytes.len() > bundle::LIMIT {
         return Err("its arguments are too large".into());
     }
     let digest = bundle::digest(&bytes);
-    let name = room::file_name(b"localhost", b"localhost", &call.name, &digest);
+    let client = if call.client.is_empty() { &b"localhost"[..] } else { &call.client };
+    let name = room::file_name(client, b"localhost", &call.name, &digest);
     rooms.put(name.as_bstr(), &bytes)?;
-    let result = start(run, &call, &digest);
+    let result = start(run, call, &digest);
     let answer = rooms.read(room::reply_name(name.as_bstr()).as_bstr());
     rooms.remove(name.as_bstr());
     rooms.remove(room::reply_name(name.as_bstr()).as_bstr());
     result?;
     let reply = answer.map_err(|error| format!("it left no answer: {error}"))?;
     let reply = Reply::decode(&reply).map_err(|why| format!("it left no whole answer: {why}"))?;
-    if reply.call != digest || reply.name != asked.name {
+    if reply.call != digest || reply.name != call.name {
         return Err("it answered another call".into());
     }
-    Ok(Some(reply))
+    Ok(reply)
 }
 
 /// The method's file, as a path.
-fn file_of(run: &Run<'_>, asked: &Asked) -> Result<BString, String> {
+pub fn file_of(run: &Run<'_>, asked: &Asked) -> BString {
     use crate::agent::BytesPath;
     let path = run.machine.modules().join(asked.file.as_path());
-    Ok(path.into_os_string().into_encoded_bytes().into())
+    path.into_os_string().into_encoded_bytes().into()
 }
 
 /// When the method has to be done, in seconds since the epoch: never after whoever called us.
-fn until(run: &Run<'_>, asked: &Asked) -> i64 {
+pub fn until(run: &Run<'_>, asked: &Asked) -> i64 {
     let setting = run.ctx.get("ExpireAfter");
     let setting = setting.and_then(|text| text.to_str().ok()?.trim().parse().ok());
     let minutes = asked.minutes.or(setting).unwrap_or(EXPIRE_AFTER).clamp(1, 999_999);
@@ -75,8 +80,7 @@ fn until(run: &Run<'_>, asked: &Asked) -> i64 {
 }
 
 /// The methods on the way here. A method never calls itself, also not through others.
-fn chain(run: &Run<'_>, asked: &Asked) -> Result<Vec<BString>, String> {
-    let chain = run.called.as_ref().map(|called| called.chain()).unwrap_or_default();
+pub fn no_circle(chain: Vec<BString>, asked: &Asked) -> Result<Vec<BString>, String> {
     let way = || bstr::join(" calls ", &chain).to_str_lossy().into_owned();
     if chain.contains(&asked.name) {
         return Err(format!("{} calls {}: it would call itself for ever", way(), asked.name));

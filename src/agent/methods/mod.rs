@@ -7,13 +7,19 @@
 //! | `asked` | what a rule asks for |
 //! | `local` | calling: this program is started once more |
 //! | `called` | being called: `-Z DIGEST` |
-//! | `given` | what calls gave, kept from run to run |
+//! | `remote` | calling another host: the call in `rpc_out`, and in a later run its answer |
+//! | `answer` | being called by other hosts: their calls, and answers to them in `rpc_out` |
+//! | `peers` | `MethodPeers`, and fetching what lies in their `rpc_out` |
+//! | `given` | what is kept from run to run |
 
+mod answer;
 mod asked;
 mod bundle;
 mod called;
 mod given;
 mod local;
+mod peers;
+mod remote;
 mod room;
 
 use bstr::{BString, ByteSlice};
@@ -120,6 +126,12 @@ fn one(run: &mut Run<'_>, action: &'static Action, job: &Job) {
             return;
         }
     };
+    if let Where::Host(host) = &asked.server {
+        return match peers::is_own_name(run, host.as_bstr()) {
+            true => answer::turn(run, action, job, &asked, host.as_bstr()),
+            false => remote::turn(run, action, job, &asked, host.as_bstr()),
+        };
+    }
     if !run.begin(action, job) {
         return given::recall(run, &asked);
     }
@@ -130,8 +142,7 @@ fn one(run: &mut Run<'_>, action: &'static Action, job: &Job) {
             run.left(job);
             Ok(())
         }
-        Where::Here => here(run, job, &asked),
-        Where::Host(ref host) => Err(format!("calls on other hosts ({host}) are not built yet")),
+        Where::Here | Where::Host(_) => here(run, job, &asked),
     };
     if let Err(why) = result {
         failed(run, job, &why);

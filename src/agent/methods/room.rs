@@ -12,6 +12,9 @@ use crate::fsx::{Dir, Place, Wanted, write_whole};
 /// Bundles that cannot be read go when they are older than this: 7 days.
 const OLD: i64 = 7 * 24 * 3600;
 
+/// No more bundles lie in the room of one host.
+const FULL: usize = 1_000;
+
 /// One of the two directories, held open.
 pub struct Room {
     dir: Dir,
@@ -47,6 +50,21 @@ impl Room {
             ));
         }
         Ok(Room { dir })
+    }
+
+    /// The room of one host in it, which is made where it is missing.
+    pub fn of_host(&self, host: &BStr) -> Result<Room, String> {
+        let told = |error: std::io::Error| format!("{host}: {error}");
+        if self.dir.look(host).map_err(told)?.is_none() {
+            self.dir.mkdir(host, 0o700).map_err(told)?;
+        }
+        let dir = self.dir.dir(host).map_err(told)?;
+        Ok(Room { dir })
+    }
+
+    /// Whether no more bundles fit in.
+    pub fn is_full(&self) -> bool {
+        self.dir.names().is_ok_and(|names| names.len() >= FULL)
     }
 
     /// Puts a bundle in, whole or not at all, for nobody else to read.
