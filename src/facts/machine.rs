@@ -14,6 +14,7 @@ use ring::rand::SecureRandom;
 
 use super::host::Host;
 use crate::policy::{CommandOutput, FileFacts, FileKind, World};
+use crate::sys::at::Dir;
 use crate::sys::process::{self, Argv, Command};
 use crate::sys::{Paths, names};
 
@@ -199,11 +200,11 @@ impl World for Machine {
     }
 
     fn run_module(&mut self, name: &BStr, args: &BStr, classes: &BStr) -> Option<io::Result<CommandOutput>> {
+        // Links are resolved once: what was looked at is what runs.
         let program = self.modules.join(format!("module:{name}"));
-        let meta = fs::metadata(&program).ok()?;
-        if !trusted_owner(&meta) {
-            let text = format!("module {} is not owned by root or the running user", program.display());
-            return Some(Err(io::Error::new(io::ErrorKind::PermissionDenied, text)));
+        let program = fs::canonicalize(&program).ok()?;
+        if let Err(error) = trusted(&program) {
+            return Some(Err(error));
         }
         let mut argv = vec![path_bytes(&program)];
         argv.extend(process::split(args));
@@ -245,10 +246,23 @@ impl World for Machine {
     }
 }
 
-/// A program that runs with our rights is ours or root's, and nobody else may write it.
-fn trusted_owner(meta: &fs::Metadata) -> bool {
+/// A program that runs with our rights is ours or root's, and nobody else may write it or put another one in its place.
+/// The group of root is root.
+fn trusted(program: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (program.parent(), program.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
     let own = nix::unistd::geteuid().as_raw();
-    (meta.uid() == 0 || meta.uid() == own) && meta.mode() & 0o002 == 0
+    let dir = Dir::open(parent)?;
+    let file = dir.object(name.as_encoded_bytes().as_bstr())?.meta()?;
+    for (what, meta) in [("it", file), ("its directory", dir.self_meta()?)] {
+        let group = meta.mode() & 0o020 != 0 && meta.gid() != 0;
+        if !(meta.uid() == 0 || meta.uid() == own) || group || meta.mode() & 0o002 != 0 {
+            let text = format!("{} is not run: others own {what} or may write it", program.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+    }
+    Ok(())
 }
 
 fn path_bytes(path: &Path) -> BString {
@@ -341,13 +355,28 @@ mod tests {
                 .text,
             "+hello you\n"
         );
-        fs::set_permissions(&module, fs::Permissions::from_mode(0o757)).unwrap();
-        assert!(
-            machine
-                .run_module("hello".into(), "".into(), "".into())
-                .unwrap()
-                .is_err()
-        );
+        let mut refused = |why: &str| {
+            let error = machine.run_module("hello".into(), "".into(), "".into()).unwrap();
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        };
+        let mode = |path: &Path, bits| fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+        mode(&module, 0o757);
+        refused("others own it or may write it");
+        mode(&module, 0o755);
+        mode(dir.path(), 0o777);
+        refused("others own its directory or may write it");
+        mode(dir.path(), 0o755);
+        if nix::unistd::geteuid().is_root() {
+            // A group of others is others; root's own is not.
+            let group = |gid| std::os::unix::fs::chown(&module, None, Some(gid)).unwrap();
+            group(65534);
+            mode(&module, 0o775);
+            refused("others own it or may write it");
+            group(0);
+            let said = machine.run_module("hello".into(), "you".into(), "".into());
+            assert_eq!(said.unwrap().unwrap().text, "+hello you\n");
+        }
         assert!(machine.run_module("nothing".into(), "".into(), "".into()).is_none());
     }
 }

@@ -67,7 +67,10 @@ fn pair() -> Pair {
              $ROOT/var/opt/dsau/cfengine/rpc_out/{peer} {address} root={address}\n"
         )
     };
-    b.write("modules/cf.echo", &ECHO.replace("$ROOT", b.root.path().to_str().unwrap()));
+    b.write(
+        "modules/cf.echo",
+        &ECHO.replace("$ROOT", b.root.path().to_str().unwrap()),
+    );
     for host in [&a, &b] {
         fs::create_dir_all(host.root.path().join("modules")).unwrap();
         let private = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -132,7 +135,10 @@ impl Pair {
             paths: &paths,
             host: &host,
             machine: &mut Machine::new(&paths, host.clone()),
-            sources: &mut Net { pair: self, from: &on.host },
+            sources: &mut Net {
+                pair: self,
+                from: &on.host,
+            },
             sink: &mut lines,
             levels: Levels {
                 verbose: how.verbose,
@@ -149,7 +155,11 @@ impl Pair {
 
     /// The bundles that a host left for the other one.
     fn left(&self, by: &Master) -> Vec<PathBuf> {
-        let other = if by.host.address == self.a.host.address { "b.lab" } else { "a.lab" };
+        let other = if by.host.address == self.a.host.address {
+            "b.lab"
+        } else {
+            "a.lab"
+        };
         let dir = by.host.work("rpc_out").join(other);
         let mut found: Vec<PathBuf> = match fs::read_dir(dir) {
             Ok(names) => names.map(|name| name.unwrap().path()).collect(),
@@ -245,7 +255,9 @@ impl Sources for Net<'_> {
 
 impl Through {
     fn there(&self, path: &Path) -> PathBuf {
-        self.to.join(path.strip_prefix(&self.from).unwrap())
+        // As text: a slash at the end means something.
+        let below = path.to_str().unwrap().strip_prefix(self.from.to_str().unwrap());
+        format!("{}{}", self.to.display(), below.unwrap()).into()
     }
 }
 
@@ -270,7 +282,11 @@ impl Source for Through {
 #[test]
 fn a_call_goes_to_the_other_host_and_in_a_later_run_its_answer_comes_back() {
     let pair = pair();
-    let how = How { locks: true, define: &["asked"], ..PLAIN };
+    let how = How {
+        locks: true,
+        define: &["asked"],
+        ..PLAIN
+    };
     pair.b(&PLAIN).is_silent();
     pair.a(&how).is_silent();
     assert_eq!((pair.left(&pair.a).len(), pair.ran().as_str()), (1, ""));
@@ -311,7 +327,8 @@ fn a_dry_run_sends_nothing_and_says_what_would_be_sent() {
     pair.a(&dry).says("Method Echo(hello) is to be called on b.lab");
     assert!(!exists(&pair.a.host.work("rpc_out")));
     pair.a(&PLAIN);
-    pair.a(&dry).says("The answer of b.lab to method Echo(hello) is to be fetched");
+    pair.a(&dry)
+        .says("The answer of b.lab to method Echo(hello) is to be fetched");
     pair.b(&dry).says("Method Echo(hello) is to be carried out for a.lab");
     assert!(!exists(&pair.b.host.work("rpc_out")) && pair.ran().is_empty());
     // It was not taken for carried out.
@@ -322,11 +339,17 @@ fn a_dry_run_sends_nothing_and_says_what_would_be_sent() {
 #[test]
 fn only_hosts_of_method_peers_are_called_and_asked() {
     let pair = pair();
-    let said = pair.a(&How { peers: "a.lab c.lab", ..PLAIN });
+    let said = pair.a(&How {
+        peers: "a.lab c.lab",
+        ..PLAIN
+    });
     said.says("method Echo: b.lab is not one of MethodPeers");
     assert!(said.status == 1 && !exists(&pair.a.host.work("rpc_out")));
     pair.a(&PLAIN);
-    let said = pair.b(&How { peers: "b.lab c.lab", ..PLAIN });
+    let said = pair.b(&How {
+        peers: "b.lab c.lab",
+        ..PLAIN
+    });
     said.says("method Echo: c.lab cannot be reached: Unknown host c.lab");
     assert!(said.status == 1 && pair.ran().is_empty());
     // A name without a domain is one of our domain.
@@ -351,7 +374,7 @@ fn a_call_that_is_not_what_it_says_is_told_and_the_others_are_carried_out() {
     pair.forge(|text| text.replace(expires, "EXPIRES: 99999999999"));
     pair.forge(|text| text.replace(expires, "EXPIRES: 1"));
     pair.forge(|_| "junk".into());
-    pair.forge(|text| text.replace("ATTACH-ARG: hello\n", "ATTACH-ARG: $(secret); id\n"));
+    pair.forge(|text| text.replace("ATTACH-ARG: hello\n", "ATTACH-ARG: other\n"));
     let said = pair.b(&PLAIN);
     for why in [
         "of a.lab is not taken: it is not what its digest says",
@@ -362,12 +385,12 @@ fn a_call_that_is_not_what_it_says_is_told_and_the_others_are_carried_out() {
         "of a.lab is not taken: it counts longer than a call may",
         "of a.lab is not taken: it does not begin and end as a bundle does",
     ] {
-        said.says(&format!("method Echo: ")).says(why);
+        said.says(why);
     }
     assert_eq!((said.lines.len(), said.status), (7, 1), "{:#?}", said.lines);
     let mut ran: Vec<String> = pair.ran().lines().map(str::to_string).collect();
     ran.sort();
-    assert_eq!(ran[1..], ["hello"]);
+    assert_eq!(ran, ["hello", "other"]);
     assert_eq!(pair.left(&pair.b).len(), 2);
 }
 
@@ -382,7 +405,11 @@ fn what_was_answered_once_is_not_carried_out_again_whoever_brings_it() {
     let first = fs::read(&reply).unwrap();
     pair.a(&PLAIN).says("got hello back");
     fs::write(&real, &call).unwrap();
-    fs::write(real.with_file_name(format!("x_{}", real.file_name().unwrap().to_str().unwrap())), &call).unwrap();
+    fs::write(
+        real.with_file_name(format!("x_{}", real.file_name().unwrap().to_str().unwrap())),
+        &call,
+    )
+    .unwrap();
     fs::remove_file(&reply).unwrap();
     pair.b(&PLAIN).is_silent();
     assert_eq!((pair.ran().as_str(), pair.left(&pair.b).len()), ("hello\n", 0));
@@ -391,6 +418,7 @@ fn what_was_answered_once_is_not_carried_out_again_whoever_brings_it() {
     pair.a(&PLAIN);
     let mut name = pair.left(&pair.a).remove(0).file_name().unwrap().to_owned();
     name.push(".reply");
+    fs::create_dir_all(reply.parent().unwrap()).unwrap();
     fs::write(reply.with_file_name(name), first).unwrap();
     pair.a(&PLAIN)
         .says("method Echo: the answer of b.lab is not taken: it is one to another call");
@@ -403,24 +431,34 @@ fn an_answer_gives_no_more_than_was_asked_for_and_its_text_is_only_text() {
     pair.b(&PLAIN).is_silent();
     let reply = pair.left(&pair.b).remove(0);
     let text = fs::read_to_string(&reply).unwrap();
-    let edited = text
-        .replace("RETURNVAR: hello back\n", "RETURNVAR: $(secret) ${secret}\nRETURNVAR: evil\n")
-        .replace("RETURNCLASS: linux\n", "RETURNCLASS: linux\nRETURNCLASS: evil\nRETURNCLASS: any\n");
-    assert_ne!(text, edited);
+    let value = text.lines().find(|line| line.starts_with("RETURNVAR: ")).unwrap();
+    let edited = text.replace(value, "RETURNVAR: $(secret)\nRETURNVAR: evil").replace(
+        "RETURNCLASS: linux\n",
+        "RETURNCLASS: linux\nRETURNCLASS: evil\nRETURNCLASS: any\n",
+    );
     // Names that are none are no answer at all.
     fs::write(&reply, text.replace("RETURNCLASS: linux", "RETURNCLASS: a.b")).unwrap();
     pair.a(&PLAIN)
         .says("method Echo: the answer of b.lab is not taken: it names a class that cannot be");
     fs::write(&reply, vec![b'x'; (1 << 20) + 1]).unwrap();
-    pair.a(&PLAIN).says("method Echo: it is too large");
+    pair.a(&PLAIN)
+        .says("method Echo: the answer of b.lab is not taken: it is too large");
     fs::write(&reply, edited).unwrap();
     let said = pair.a(&How { verbose: true, ..PLAIN });
     said.says("Class evil of method Echo was not asked for");
     let wrong = ["WRONG", "hidden", "evil: evil"];
-    let told = |line: &&String| wrong.iter().any(|word| line.contains(word) && !line.contains("Defined"));
+    let told = |line: &&String| {
+        wrong
+            .iter()
+            .any(|word| line.contains(word) && !line.contains("Defined"))
+    };
     assert_eq!(said.lines.iter().find(told), None, "{:#?}", said.lines);
     // The shell got it as text, and made of it what shells do.
-    assert!(said.lines.iter().any(|line| line.contains("echo got $(secret)")), "{:#?}", said.lines);
+    assert!(
+        said.lines.iter().any(|line| line.contains("echo got $(secret)")),
+        "{:#?}",
+        said.lines
+    );
 }
 
 #[test]
@@ -428,18 +466,26 @@ fn what_goes_wrong_there_or_on_the_way_is_a_promise_not_kept_that_says_what() {
     let pair = pair();
     pair.a(&PLAIN);
     // The method cannot be run: both hosts say so.
-    fs::rename(pair.b.host.root.path().join("modules/cf.echo"), pair.b.host.root.path().join("away")).unwrap();
+    fs::rename(
+        pair.b.host.root.path().join("modules/cf.echo"),
+        pair.b.host.root.path().join("away"),
+    )
+    .unwrap();
     let said = pair.b(&PLAIN);
-    said.says("method Echo: called by a.lab: it ended with status 1, see above");
+    said.says("method Echo: called by a.lab: it ended with status 1");
     assert_eq!(said.status, 1);
     let said = pair.a(&PLAIN);
-    said.says("method Echo: b.lab: it ended with status 1, see above");
+    said.says("method Echo: b.lab: it ended with status 1");
     assert_eq!((said.status, pair.left(&pair.a)), (1, vec![]));
     // It is not admitted.
     pair.a(&PLAIN);
     let admitted = fs::read_to_string(pair.b.host.work("inputs/cfservd.conf")).unwrap();
-    fs::write(pair.b.host.work("inputs/cfservd.conf"), admitted.replace("rpc_out", "elsewhere")).unwrap();
-    let pair = Pair { a: pair.a, b: Master::boot(stop(pair.b)) };
+    fs::write(
+        pair.b.host.work("inputs/cfservd.conf"),
+        admitted.replace("rpc_out", "elsewhere"),
+    )
+    .unwrap();
+    pair.b.says("read again");
     let said = pair.a(&PLAIN);
     said.says("method Echo: b.lab does not admit this host: ");
     assert_eq!((said.status, pair.left(&pair.a).len()), (1, 1), "the call still waits");
@@ -452,9 +498,4 @@ fn what_goes_wrong_there_or_on_the_way_is_a_promise_not_kept_that_says_what() {
     .unwrap();
     pair.a(&PLAIN)
         .says("method Echo: b.lab and this host do not know each other: ");
-}
-
-/// Ends a server; its host stays.
-fn stop(master: Master) -> Host {
-    master.into_host()
 }

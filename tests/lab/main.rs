@@ -14,6 +14,7 @@ mod crash;
 mod fanout;
 mod harness;
 mod manual;
+mod methods;
 mod network;
 mod policy;
 mod selftest;

@@ -29,7 +29,8 @@ pub fn turn(run: &mut Run<'_>, action: &'static Action, job: &Job, asked: &Asked
         return run.end(job);
     }
     if peers.is_empty() {
-        run.report.verbose("MethodPeers names no host that may call methods here");
+        run.report
+            .verbose("MethodPeers names no host that may call methods here");
     }
     for peer in peers.iter().map(|peer| peer.as_bstr()) {
         if peers::is_own_name(run, peer) {
@@ -81,7 +82,13 @@ fn digest_in<'n>(name: &'n BStr, asked: &Asked) -> Option<&'n str> {
 }
 
 /// The call in the bytes of a file, with its digest; `None` where it is one of another method, or counts no more.
-fn understood(bytes: &[u8], name: &BStr, asked: &Asked, own: &BStr, now: i64) -> Result<Option<(String, Call)>, String> {
+fn understood(
+    bytes: &[u8],
+    name: &BStr,
+    asked: &Asked,
+    own: &BStr,
+    now: i64,
+) -> Result<Option<(String, Call)>, String> {
     let digest = bundle::digest(bytes);
     if digest_in(name, asked) != Some(&digest) {
         return Err("it is not what its digest says".into());
@@ -104,14 +111,7 @@ fn understood(bytes: &[u8], name: &BStr, asked: &Asked, own: &BStr, now: i64) ->
 
 /// Carries out a call and leaves the answer. An error ends the calls of this peer; what is wrong with the call itself goes
 /// into its answer.
-fn one(
-    run: &mut Run<'_>,
-    job: &Job,
-    asked: &Asked,
-    peer: &BStr,
-    digest: &str,
-    call: Call,
-) -> Result<(), String> {
+fn one(run: &mut Run<'_>, job: &Job, asked: &Asked, peer: &BStr, digest: &str, call: Call) -> Result<(), String> {
     let shown = Asked {
         args: call.args.clone(),
         ..asked.clone()
@@ -129,7 +129,9 @@ fn one(
         super::failed(
             run,
             job,
-            &format!("a call of {peer} is not taken: its answer should go to {reply_to}, which is not one of MethodPeers"),
+            &format!(
+                "a call of {peer} is not taken: its answer should go to {reply_to}, which is not one of MethodPeers"
+            ),
         );
         return Ok(());
     }
@@ -190,7 +192,11 @@ fn carry_out(run: &mut Run<'_>, asked: &Asked, peer: &BStr, call: Call) -> Resul
         time: run.now.timestamp().as_second(),
         until: local::until(run, asked).min(call.until),
         client: peer.to_owned(),
-        classes: call.classes.into_iter().filter(|class| asked.accept.contains(class)).collect(),
+        classes: call
+            .classes
+            .into_iter()
+            .filter(|class| asked.accept.contains(class))
+            .collect(),
         args: call.args,
         chain: local::no_circle(call.chain, asked)?,
         nonce: local::nonce(run),

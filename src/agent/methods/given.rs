@@ -146,7 +146,9 @@ pub fn waiting(run: &Run<'_>, key: &str) -> Option<Waiting> {
 /// The calls of other hosts that were taken up here already.
 pub fn answered(run: &Run<'_>) -> Result<BTreeMap<String, i64>, String> {
     let store = run.memory.store().ok_or("nothing can be remembered here")?;
-    let (methods, _) = store.read::<Methods>(Methods::FILE).map_err(|error| error.to_string())?;
+    let (methods, _) = store
+        .read::<Methods>(Methods::FILE)
+        .map_err(|error| error.to_string())?;
     Ok(methods.answered)
 }
 

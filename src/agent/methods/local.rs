@@ -47,7 +47,11 @@ pub fn carry_out(run: &mut Run<'_>, call: &Call) -> Result<Reply, String> {
         return Err("its arguments are too large".into());
     }
     let digest = bundle::digest(&bytes);
-    let client = if call.client.is_empty() { &b"localhost"[..] } else { &call.client };
+    let client = if call.client.is_empty() {
+        &b"localhost"[..]
+    } else {
+        &call.client
+    };
     let name = room::file_name(client, b"localhost", &call.name, &digest);
     rooms.put(name.as_bstr(), &bytes)?;
     let result = start(run, call, &digest);
@@ -137,7 +141,7 @@ fn start(run: &mut Run<'_>, call: &Call, digest: &str) -> Result<(), String> {
     match outcome {
         Err(error) => Err(format!("it cannot be started: {error}")),
         Ok(outcome) if outcome.timed_out => Err(format!("it was ended: it took more than {seconds} s")),
-        Ok(outcome) if outcome.status != 0 => Err(format!("it ended with status {}, see above", outcome.status)),
+        Ok(outcome) if outcome.status != 0 => Err(format!("it ended with status {}", outcome.status)),
         Ok(_) => Ok(()),
     }
 }

@@ -59,6 +59,8 @@ pub fn left_for(run: &Run<'_>, host: &BStr) -> PathBuf {
 
 /// The names of calls in a directory of a peer that `fits` wants, with their content.
 pub fn calls(run: &mut Run<'_>, peer: &BStr, dir: &Path, fits: &dyn Fn(&BStr) -> bool) -> Result<Vec<Fetched>, String> {
+    // With a slash behind it: a server that admits it says whether it is there, whatever is above it.
+    let dir = &dir.join("");
     let found = ask(run, peer, |source| {
         let entries = source.manifest(dir, &below())?;
         if let Some((_, why)) = source.unread().first() {
@@ -84,7 +86,9 @@ pub fn one(run: &mut Run<'_>, peer: &BStr, dir: &Path, name: &BStr) -> Result<Op
         fetch(source, &path, &wanted.take(1).collect::<Vec<_>>())
     });
     match found.map(|mut found| found.pop()) {
-        Ok(Some((_, content))) => content.map(Some),
+        Ok(Some((_, content))) => content
+            .map(Some)
+            .map_err(|why| format!("the answer of {peer} is not taken: {}", crate::log::clean(&why))),
         Ok(None) => Err(format!("{peer}: the answer is no plain file")),
         Err(SourceError::Missing) => Ok(None),
         Err(error) => Err(why(peer, &error)),
@@ -108,7 +112,9 @@ fn ask<T>(
     }
     let options = OpenOptions::of(run);
     let Some(sources) = run.sources.take() else {
-        return Err(SourceError::Unreachable("this program has no way to reach others".into()));
+        return Err(SourceError::Unreachable(
+            "this program has no way to reach others".into(),
+        ));
     };
     let result = match sources.open(peer, &options) {
         Ok(mut source) => ask(source.as_mut()),

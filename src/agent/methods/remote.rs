@@ -140,7 +140,8 @@ fn fetch(run: &mut Run<'_>, asked: &Asked, host: &BStr, waiting: &Waiting) -> Re
     let name = room::reply_name(waiting.file.as_bytes().as_bstr());
     let dir = peers::left_for(run, waiting.reply_to.as_bytes().as_bstr());
     let Some(bytes) = peers::one(run, host, &dir, name.as_bstr())? else {
-        run.report.verbose(format_args!("{host} has no answer to method {shown} yet"));
+        run.report
+            .verbose(format_args!("{host} has no answer to method {shown} yet"));
         return Ok(None);
     };
     let reply = Reply::decode(&bytes).map_err(|why| format!("the answer of {host} is not taken: {why}"))?;
@@ -150,8 +151,7 @@ fn fetch(run: &mut Run<'_>, asked: &Asked, host: &BStr, waiting: &Waiting) -> Re
     // From here on it was taken: never twice.
     forget(run, asked)?;
     take_back(run, host, waiting);
-    run.report
-        .verbose(format_args!("{host} has answered method {shown}"));
+    run.report.verbose(format_args!("{host} has answered method {shown}"));
     Ok(Some(reply))
 }
 
