@@ -1,4 +1,4 @@
-//! One host's process: its pipes, its deadline, its end.
+//! One host's process, or its session on a kept connection: its pipes, its deadline, its end.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,14 +14,18 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, pipe2};
 
 use super::lines::Lines;
+use super::session::{End, Session};
 use super::{Input, Job, Spool, State, Stream};
-use crate::remote::explain;
+use crate::remote::{Cause, Kept, Launch, Trouble, explain};
 
 /// How much of ssh's own messages is kept, in bytes.
 const LOG_LIMIT: usize = 8 * 1024;
 
 /// How long a process that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// The number of a session's socket among what can be read, after the pipes and the input.
+const SOCKET: usize = 4;
 
 /// Why a process is being stopped.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +38,7 @@ pub(super) struct Child {
     pub job: usize,
     pub attempt: u32,
     pub started: Instant,
-    process: Process,
+    work: Work,
     ssh: bool,
     pipes: [Option<Pipe>; 3],
     feed: Option<Feed>,
@@ -43,6 +47,27 @@ pub(super) struct Child {
     log_end: Option<OwnedFd>,
     stopping: Option<(Why, Instant)>,
     killed: bool,
+}
+
+enum Work {
+    Process(Process),
+    Session(Box<Session>),
+}
+
+/// How something ended, before it is known what that means.
+#[derive(Clone, Copy)]
+pub(super) enum Ended {
+    Process(ExitStatus),
+    Session(End),
+}
+
+/// Which way a host's command may go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Over a connection that is kept, or else over one that is kept from now on.
+    Kept,
+    /// Over one of its own.
+    Plain,
 }
 
 struct Pipe {
@@ -69,10 +94,69 @@ struct Feed {
     left: u64,
 }
 
+impl Feed {
+    fn new(fd: OwnedFd, spool: &Arc<Spool>) -> io::Result<Self> {
+        Ok(Feed {
+            file: Pipe::new(fd)?.file,
+            left: spool.size()?,
+            spool: Arc::clone(spool),
+            at: 0,
+        })
+    }
+}
+
 impl Child {
-    /// Starts the process of a job.
-    pub fn start(index: usize, job: &Job, attempt: u32) -> io::Result<Self> {
-        let (log_pipe, log_end) = match job.launch.ssh {
+    /// Starts a job: over the kept connection where there is one, else as a process.
+    pub fn start(index: usize, job: &Job, attempt: u32, way: Way) -> io::Result<Self> {
+        let Some(kept) = job.launch.kept.as_ref().filter(|_| way == Way::Kept) else {
+            return Self::process(index, job, attempt, &job.launch);
+        };
+        let none_there = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        match Self::session(index, job, attempt, kept) {
+            Ok(child) => Ok(child),
+            // ssh makes the connection, and clears away the socket of one that died.
+            Err(error) if none_there.contains(&error.kind()) => {
+                Self::process(index, job, attempt, &job.launch.keeping())
+            }
+            Err(_) => Self::process(index, job, attempt, &job.launch),
+        }
+    }
+
+    /// Opens a session. What is sent is there before anybody is told: nothing has begun when this fails.
+    fn session(index: usize, job: &Job, attempt: u32, kept: &Kept) -> io::Result<Self> {
+        let ((out, their_out), (err, their_err)) = (pipe2(OFlag::O_CLOEXEC)?, pipe2(OFlag::O_CLOEXEC)?);
+        let (input, held): (OwnedFd, _) = match &job.input {
+            Input::Spool(spool) => (spool.reader()?.into(), None),
+            Input::Nothing => (File::open("/dev/null")?.into(), None),
+            Input::Held | Input::Fed(_) => {
+                let (theirs, held) = pipe2(OFlag::O_CLOEXEC)?;
+                (theirs, Some(held))
+            }
+        };
+        let (feed, held) = match (&job.input, held) {
+            (Input::Fed(spool), Some(ours)) => (Some(Feed::new(ours, spool)?), None),
+            (_, held) => (None, held),
+        };
+        let standard = [input.as_fd(), their_out.as_fd(), their_err.as_fd()];
+        let pipes = [Some(Pipe::new(out)?), Some(Pipe::new(err)?), None];
+        let session = Session::start(kept, standard, held)?;
+        Ok(Child {
+            job: index,
+            attempt,
+            started: Instant::now(),
+            work: Work::Session(Box::new(session)),
+            ssh: true,
+            pipes,
+            feed,
+            log: Vec::new(),
+            log_end: None,
+            stopping: None,
+            killed: false,
+        })
+    }
+
+    fn process(index: usize, job: &Job, attempt: u32, launch: &Launch) -> io::Result<Self> {
+        let (log_pipe, log_end) = match launch.ssh {
             true => {
                 let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
                 (Some(Pipe::new(read)?), Some(write))
@@ -82,9 +166,9 @@ impl Child {
         let argv = match &log_end {
             Some(end) => {
                 let path = format!("/proc/{}/fd/{}", std::process::id(), end.as_raw_fd());
-                job.launch.log_to(OsString::from(path).as_ref())
+                launch.log_to(OsString::from(path).as_ref())
             }
-            None => job.launch.argv.clone(),
+            None => launch.argv.clone(),
         };
         let (program, arguments) = argv
             .split_first()
@@ -97,7 +181,7 @@ impl Child {
             Input::Nothing => Stdio::null(),
             Input::Held | Input::Fed(_) => Stdio::piped(),
         });
-        if !job.launch.ssh {
+        if !launch.ssh {
             // A local command may have children of its own, which must end with it.
             command.process_group(0);
         }
@@ -106,12 +190,7 @@ impl Child {
         let out = pipe(process.stdout.take().map(OwnedFd::from))?;
         let err = pipe(process.stderr.take().map(OwnedFd::from))?;
         let feed = match (&job.input, process.stdin.take()) {
-            (Input::Fed(spool), Some(stdin)) => Some(Feed {
-                file: Pipe::new(OwnedFd::from(stdin))?.file,
-                left: spool.size()?,
-                spool: Arc::clone(spool),
-                at: 0,
-            }),
+            (Input::Fed(spool), Some(stdin)) => Some(Feed::new(stdin.into(), spool)?),
             (_, stdin) => {
                 process.stdin = stdin;
                 None
@@ -121,8 +200,8 @@ impl Child {
             job: index,
             attempt,
             started: Instant::now(),
-            process,
-            ssh: job.launch.ssh,
+            work: Work::Process(process),
+            ssh: launch.ssh,
             pipes: [out, err, log_pipe],
             feed,
             log: Vec::new(),
@@ -132,10 +211,16 @@ impl Child {
         })
     }
 
-    /// The open pipes: number and descriptor.
+    /// What can be read: number and descriptor of the open pipes, and of the session's socket.
     pub fn open(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
         let pipes = self.pipes.iter().enumerate();
-        pipes.filter_map(|(n, pipe)| pipe.as_ref().map(|pipe| (n, pipe.file.as_fd())))
+        let socket = match &self.work {
+            Work::Session(session) => session.open(),
+            Work::Process(_) => None,
+        };
+        pipes
+            .filter_map(|(n, pipe)| pipe.as_ref().map(|pipe| (n, pipe.file.as_fd())))
+            .chain(socket.map(|fd| (SOCKET, fd)))
     }
 
     /// The input that has not been taken whole yet.
@@ -166,7 +251,11 @@ impl Child {
     /// Reads what a pipe has, at most a few buffers so that one flood does not starve the others. Gives whether there
     /// may be more.
     pub fn read(&mut self, number: usize, buffer: &mut [u8], line: &mut dyn FnMut(Stream, &[u8])) -> bool {
-        let Some(pipe) = self.pipes[number].as_mut() else {
+        if let (SOCKET, Work::Session(session)) = (number, &mut self.work) {
+            session.read(buffer);
+            return false;
+        }
+        let Some(pipe) = self.pipes.get_mut(number).and_then(Option::as_mut) else {
             return false;
         };
         let stream = if number == 0 { Stream::Out } else { Stream::Err };
@@ -190,9 +279,22 @@ impl Child {
         true
     }
 
-    /// Whether the process has ended, and how.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.process.try_wait().unwrap_or(None)
+    /// Whether it has ended, and how. A process is only asked when `died`: when any has ended since the last time.
+    pub fn ended(&mut self, died: bool) -> Option<Ended> {
+        match &mut self.work {
+            Work::Process(process) if died => process.try_wait().unwrap_or(None).map(Ended::Process),
+            Work::Process(_) => None,
+            Work::Session(session) => session.end().map(Ended::Session),
+        }
+    }
+
+    /// Gives up a session that is not opened in time.
+    pub fn hurry(&mut self, now: Instant, buffer: &mut [u8]) {
+        if let Work::Session(session) = &mut self.work
+            && session.due().is_some_and(|due| due <= now)
+        {
+            session.late(buffer);
+        }
     }
 
     /// Reads what is left in the pipes after the process has ended, without waiting for others who hold them.
@@ -211,13 +313,29 @@ impl Child {
         }
     }
 
-    /// How the host ended, once the process has.
-    pub fn state(&self, status: ExitStatus, limit: Option<Duration>) -> State {
+    /// How the host ended, once its process or session has. None: it was not begun, and a connection of its own may do.
+    pub fn state(&self, ended: Ended, limit: Option<Duration>) -> Option<State> {
+        Some(match (self.stopped(limit), ended) {
+            (Some(state), _) => state,
+            (None, Ended::Process(status)) => self.status(status),
+            (None, Ended::Session(End::Exited(code))) => State::Exited(code),
+            (None, Ended::Session(End::Lost | End::Left)) => State::Unreachable(Trouble {
+                cause: Cause::Lost,
+                said: String::new(),
+            }),
+            (None, Ended::Session(End::Refused)) => return None,
+        })
+    }
+
+    fn stopped(&self, limit: Option<Duration>) -> Option<State> {
         match (self.stopping, limit) {
-            (Some((Why::Cancelled, _)), _) => return State::Cancelled,
-            (Some((Why::TimedOut, _)), Some(limit)) => return State::TimedOut(limit),
-            _ => {}
+            (Some((Why::Cancelled, _)), _) => Some(State::Cancelled),
+            (Some((Why::TimedOut, _)), Some(limit)) => Some(State::TimedOut(limit)),
+            _ => None,
         }
+    }
+
+    fn status(&self, status: ExitStatus) -> State {
         match (status.code(), status.signal()) {
             (Some(255), _) if self.ssh => match explain(&self.log) {
                 Some(trouble) => State::Unreachable(trouble),
@@ -248,16 +366,38 @@ impl Child {
         self.stopping.is_some()
     }
 
+    /// When it must be looked at though nothing can be read. A session that was given up is to be buried at once.
+    pub fn wake(&self, limit: Option<Duration>) -> Option<Instant> {
+        match &self.work {
+            Work::Session(session) if session.end().is_some() => Some(self.started),
+            _ => self.due(limit),
+        }
+    }
+
     /// When the next step against it is due.
     pub fn due(&self, limit: Option<Duration>) -> Option<Instant> {
         match self.stopping {
             Some((_, since)) => (!self.killed).then(|| since + GRACE),
-            None => limit.map(|limit| self.started + limit),
+            None => {
+                let open = match &self.work {
+                    Work::Session(session) => session.due(),
+                    Work::Process(_) => None,
+                };
+                let limit = limit.map(|limit| self.started + limit);
+                limit.into_iter().chain(open).min()
+            }
         }
     }
 
-    fn signal(&self, signal: Signal) {
-        let Ok(pid) = i32::try_from(self.process.id()) else {
+    fn signal(&mut self, signal: Signal) {
+        let process = match &mut self.work {
+            Work::Process(process) => process,
+            Work::Session(session) => {
+                self.feed = None;
+                return session.leave();
+            }
+        };
+        let Ok(pid) = i32::try_from(process.id()) else {
             return;
         };
         // An error means that it is gone already.
@@ -271,9 +411,11 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         // Only after an error of our own: nothing we started is left behind.
-        if self.ended().is_none() {
+        if self.ended(true).is_none() {
             self.signal(Signal::SIGKILL);
-            let _ = self.process.wait();
+            if let Work::Process(process) = &mut self.work {
+                let _ = process.wait();
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod copy;
 mod lines;
 pub mod report;
 mod run;
+mod session;
 mod spool;
 mod stop;
 mod tar;

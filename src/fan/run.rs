@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::SigId;
 use signal_hook::consts::SIGCHLD;
 
-use super::child::{Child, Why};
+use super::child::{Child, Way, Why};
 use super::{Job, Options, Report, Sink, State, Stop};
 use crate::remote::Cause;
 
@@ -23,6 +23,7 @@ struct Waiting {
     job: usize,
     attempt: u32,
     not_before: Option<Instant>,
+    way: Way,
 }
 
 /// Tells when a child has ended.
@@ -39,9 +40,13 @@ impl Deaths {
         Ok(Deaths { wake, id })
     }
 
-    fn clear(&mut self) {
-        let mut buffer = [0; 256];
-        while matches!(self.wake.read(&mut buffer), Ok(1..)) {}
+    /// Whether any child has ended since the last time.
+    fn any(&mut self) -> bool {
+        let (mut buffer, mut any) = ([0; 256], false);
+        while matches!(self.wake.read(&mut buffer), Ok(1..)) {
+            any = true;
+        }
+        any
     }
 }
 
@@ -69,6 +74,7 @@ pub fn run(jobs: &[Job], options: &Options, stop: Option<&Stop>, sink: &mut dyn 
                 job,
                 attempt: 1,
                 not_before: None,
+                way: Way::Kept,
             })
             .collect(),
         running: Vec::new(),
@@ -147,10 +153,13 @@ impl Loop<'_> {
             else {
                 return;
             };
-            match Child::start(next.job, &self.jobs[next.job], next.attempt) {
+            match Child::start(next.job, &self.jobs[next.job], next.attempt, next.way) {
                 Ok(child) => {
                     self.running.push(child);
-                    self.sink.started(next.job);
+                    // One that was refused a session has been told of before.
+                    if next.way == Way::Kept {
+                        self.sink.started(next.job);
+                    }
                 }
                 Err(error) if out_of_room(&error) && !self.running.is_empty() => {
                     // Fewer at once, then: it is its turn again when one of the others has ended.
@@ -169,6 +178,7 @@ impl Loop<'_> {
     fn enforce(&mut self) {
         let (now, limit) = (Instant::now(), self.options.command_timeout);
         for child in &mut self.running {
+            child.hurry(now, &mut self.buffer);
             if child.due(limit).is_some_and(|due| due <= now) {
                 child.stop(Why::TimedOut);
             }
@@ -235,10 +245,10 @@ impl Loop<'_> {
 
     /// Reports the children that have ended.
     fn bury(&mut self) {
-        self.deaths.clear();
+        let died = self.deaths.any();
         let mut index = 0;
         while index < self.running.len() {
-            let Some(status) = self.running[index].ended() else {
+            let Some(ended) = self.running[index].ended(died) else {
                 index += 1;
                 continue;
             };
@@ -247,7 +257,15 @@ impl Loop<'_> {
             child.drain(&mut self.buffer, &mut |stream, line| {
                 self.sink.line(job, host, stream, line);
             });
-            let state = child.state(status, self.options.command_timeout);
+            let Some(state) = child.state(ended, self.options.command_timeout) else {
+                self.waiting.push_front(Waiting {
+                    job,
+                    attempt: child.attempt,
+                    not_before: None,
+                    way: Way::Plain,
+                });
+                continue;
+            };
             if self.again(&child, &state) {
                 continue;
             }
@@ -273,6 +291,7 @@ impl Loop<'_> {
             job: child.job,
             attempt: child.attempt + 1,
             not_before: Some(Instant::now() + back_off(child.attempt) + spread),
+            way: Way::Kept,
         });
         true
     }
@@ -285,7 +304,7 @@ fn back_off(attempt: u32) -> Duration {
 
 /// When the loop must wake up though nothing can be read.
 fn next_due(running: &[Child], waiting: &VecDeque<Waiting>, options: &Options) -> Option<Instant> {
-    let children = running.iter().filter_map(|child| child.due(options.command_timeout));
+    let children = running.iter().filter_map(|child| child.wake(options.command_timeout));
     let room = running.len() < options.window.max(1);
     let turns = waiting.iter().filter(|_| room).filter_map(|waiting| waiting.not_before);
     children.chain(turns).min()

@@ -9,6 +9,7 @@ fn job(name: &str, text: &str) -> Job {
         launch: Launch {
             argv: vec!["/bin/sh".into(), "-c".into(), text.into()],
             ssh: false,
+            kept: None,
         },
         input: Input::Nothing,
     }
@@ -201,6 +202,7 @@ fn stand_in(dir: &std::path::Path, name: &str) -> Job {
         launch: Launch {
             argv: vec![program.into(), "--".into(), name.into()],
             ssh: true,
+            kept: None,
         },
         input: Input::Nothing,
     }

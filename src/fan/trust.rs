@@ -134,6 +134,7 @@ impl Trust<'_> {
                     known.hostname.clone().into(),
                 ],
                 ssh: false,
+                kept: None,
             },
             input: Input::Nothing,
         };
@@ -196,7 +197,11 @@ impl Trust<'_> {
             user: None,
             port: None,
         };
-        let launch = Launch { argv, ssh: false };
+        let launch = Launch {
+            argv,
+            ssh: false,
+            kept: None,
+        };
         let job = Job {
             host,
             launch,

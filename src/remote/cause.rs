@@ -130,6 +130,7 @@ pub fn explain(log: &[u8]) -> Option<Trouble> {
             Cause::Lost,
             &[
                 "client_loop:",
+                "Control master terminated",
                 "Timeout, server",
                 "closed by remote host.",
                 "Broken pipe",
@@ -146,12 +147,15 @@ pub fn explain(log: &[u8]) -> Option<Trouble> {
             ],
         ),
     ];
+    // What it says about kept connections is no failure: it goes on without.
+    let noise = |line: &&[u8]| line.starts_with(b"ControlSocket ") || line.starts_with(b"mux_client_");
+    let log: Vec<&[u8]> = log.lines().filter(|line| !noise(line)).collect();
     let lines: Vec<String> = log
-        .lines()
+        .iter()
         .map(|line| line.to_str_lossy().trim().to_string())
         .filter(|line| !line.is_empty() && !line.starts_with('@'))
         .collect();
-    let all: Vec<String> = log.lines().map(|line| line.to_str_lossy().trim().to_string()).collect();
+    let all: Vec<String> = log.iter().map(|line| line.to_str_lossy().trim().to_string()).collect();
     for (cause, signs) in SIGNS {
         let matches = |line: &&String| signs.iter().any(|sign| line.contains(sign));
         if all.iter().any(|line| matches(&line)) {

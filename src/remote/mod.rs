@@ -3,10 +3,14 @@
 //! Builds argument vectors, never a shell string on this side. Starting and watching the processes is [`crate::fan`]'s.
 
 mod cause;
+mod config;
+pub mod keep;
 pub mod known;
+pub mod mux;
 mod quote;
 
 pub use cause::{Cause, Trouble, explain};
+pub use keep::{Keep, Kept};
 pub use quote::{encode, quote};
 
 use std::ffi::{OsStr, OsString};
@@ -28,6 +32,8 @@ pub struct Ssh {
     pub batch: bool,
     /// More `-o` options, `Key=value`.
     pub options: Vec<String>,
+    /// How connections are kept for the next command; none: each command has its own.
+    pub keep: Option<Keep>,
 }
 
 impl Default for Ssh {
@@ -38,6 +44,7 @@ impl Default for Ssh {
             user: None,
             batch: true,
             options: Vec::new(),
+            keep: None,
         }
     }
 }
@@ -58,6 +65,8 @@ pub struct Launch {
     /// True: an ssh, whose own messages can be sent elsewhere with `-E` (see [`Launch::log_to`]); false: it runs on
     /// this machine and its status is its own.
     pub ssh: bool,
+    /// A connection that may be there already, or may be kept after this.
+    pub kept: Option<Kept>,
 }
 
 impl Launch {
@@ -69,6 +78,17 @@ impl Launch {
             argv.splice(1..1, [OsString::from("-E"), path.to_os_string()]);
         }
         argv
+    }
+
+    /// The same, with a connection that stays when the command has ended.
+    pub fn keeping(&self) -> Launch {
+        let mut launch = self.clone();
+        if let Some(kept) = &self.kept
+            && !launch.argv.is_empty()
+        {
+            launch.argv.splice(1..1, kept.options.iter().cloned());
+        }
+        launch
     }
 }
 
@@ -96,7 +116,8 @@ impl Ssh {
         }
         argv.extend([OsString::from("--"), OsString::from(&host.name)]);
         argv.extend_from_slice(command);
-        Launch { argv, ssh: true }
+        let kept = self.keep.as_ref().and_then(|keep| keep.launch(self, host, command));
+        Launch { argv, ssh: true, kept }
     }
 }
 
@@ -111,6 +132,7 @@ pub fn local(command: &[OsString]) -> Launch {
     Launch {
         argv: vec![shell.into(), "-c".into(), text],
         ssh: false,
+        kept: None,
     }
 }
 

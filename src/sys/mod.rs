@@ -7,6 +7,7 @@ mod hold;
 pub mod identity;
 #[allow(unsafe_code)]
 pub mod names;
+pub mod pass;
 pub mod paths;
 pub mod process;
 mod replace;

@@ -76,6 +76,10 @@ fn command() -> clap::Command {
                 .requires("retry")
                 .help("The report for --retry [default: the newest]"),
         )
+        .arg(flag(
+            "mux-exit",
+            "Close all connections that are kept, and say how many there were",
+        ))
         .arg(flag("reports", "List the reports that are kept, the newest first"))
         .arg(
             Arg::new("words")
@@ -92,6 +96,9 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let dir = report::place(&Paths::from_env());
     if matches.get_flag("reports") {
         return reports(&dir);
+    }
+    if matches.get_flag("mux-exit") {
+        return mux_exit();
     }
     let again = again(&matches, &dir)?;
     let targets = match &again {
@@ -185,6 +192,16 @@ fn again(matches: &ArgMatches, dir: &Path) -> Result<Option<(Vec<Host>, Run)>, F
         })
         .map_err(|e| unusable(&format!("{shown}: {e}")))?;
     Ok(Some((hosts, run)))
+}
+
+/// Closes the connections that are kept (`--mux-exit`).
+fn mux_exit() -> Result<Exit, Fail> {
+    let fail = |e: io::Error| Fail::new(Exit::Failed, "cannot close the kept connections").because(e);
+    let count = remote::keep::close_all(&Paths::from_env()).map_err(fail)?;
+    Out::stdout()
+        .line(format!("{count} connections closed"))
+        .map_err(fail)?;
+    Ok(Exit::Done)
 }
 
 /// Lists the reports (`--reports`).

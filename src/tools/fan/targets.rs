@@ -10,8 +10,11 @@ use crate::diag::{Exit, Fail};
 use crate::fan::report::Run;
 use crate::fan::{self, Options};
 use crate::hosts::{self, Host, HostSet, ListError, Sources};
-use crate::remote::{self, Launch, Ssh};
+use crate::remote::{self, Keep, Launch, Ssh};
 use crate::sys::Paths;
+
+/// Connections of so many hosts are kept unasked: each takes a process of 1.4 MiB as long as it is there.
+const KEPT_HOSTS: usize = 64;
 
 /// Adds the options that choose hosts and say how they are reached.
 pub fn arguments(command: Command) -> Command {
@@ -64,6 +67,41 @@ pub fn arguments(command: Command) -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Only print the hosts, one a line"),
         )
+        .arg(
+            Arg::new("mux")
+                .long("mux")
+                .action(ArgAction::SetTrue)
+                .overrides_with("no-mux")
+                .help("Keep the connections for the next command, however many, whatever ssh_config says about it"),
+        )
+        .arg(
+            Arg::new("no-mux")
+                .long("no-mux")
+                .action(ArgAction::SetTrue)
+                .overrides_with("mux")
+                .help("Use no connection that was kept, and keep none [default: keep those of up to 64 hosts]"),
+        )
+        .arg(
+            Arg::new("persist")
+                .long("persist")
+                .value_name("SECONDS")
+                .value_parser(value_parser!(u32).range(1..=86400))
+                .help("Close a kept connection after this many idle seconds [default: 60]"),
+        )
+}
+
+/// How connections are kept: not for this machine alone, and unasked only where it is worth it.
+fn keep(matches: &ArgMatches, hosts: usize, local: bool) -> Result<Option<Keep>, Fail> {
+    let forced = matches.get_flag("mux");
+    if local || matches.get_flag("no-mux") || !(forced || hosts <= KEPT_HOSTS) {
+        return Ok(None);
+    }
+    let seconds = matches.get_one::<u32>("persist").copied().unwrap_or(60);
+    match Keep::prepare(&Paths::from_env(), seconds, forced) {
+        Ok(keep) => Ok(Some(keep)),
+        Err(why) if forced => Err(Fail::usage("connections cannot be kept").because(why)),
+        Err(_) => Ok(None),
+    }
 }
 
 /// The hosts of a run and the way to them.
@@ -115,12 +153,15 @@ impl Targets {
         }
         let widest = fan::widest_window();
         let window = number("fanout").map_or_else(fan::default_window, |n| (n as usize).min(widest));
+        let hosts: Vec<Host> = set.into_iter().collect();
+        let keep = keep(matches, hosts.len(), local)?;
         Ok(Targets {
-            hosts: set.into_iter().collect(),
+            hosts,
             local,
             ssh: Ssh {
                 connect_seconds: number("connect").filter(|&n| n > 0).unwrap_or(10),
                 user,
+                keep,
                 ..Ssh::default()
             },
             options: Options {

@@ -1,0 +1,230 @@
+//! What the user's own configuration of ssh says about keeping connections, without asking ssh for each host.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bstr::{BString, ByteSlice};
+
+/// The longest configuration file that is looked at, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The first line that decides for itself how connections are kept, or makes a session other than a plain one on
+    /// some hosts only: `FILE:LINE: keyword`. Such a configuration is left to ssh.
+    pub own: Option<String>,
+    /// Patterns of the environment variables that go with every session (`SendEnv`).
+    pub send: Vec<String>,
+}
+
+/// Reads the configuration of this user and of this machine, and what they include.
+pub fn look() -> Found {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
+    let home = user.map(|user| user.dir.join(".ssh"));
+    let mut found = Found::default();
+    let system = Path::new("/etc/ssh");
+    for (dir, file) in [(home.as_deref(), "config"), (Some(system), "ssh_config")] {
+        if let Some(dir) = dir {
+            read(&dir.join(file), dir, true, 0, &mut found);
+        }
+    }
+    found
+}
+
+fn read(path: &Path, base: &Path, general: bool, depth: u32, found: &mut Found) {
+    let mut text = Vec::new();
+    let opened = std::fs::File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut text));
+    match opened {
+        Ok(_) => scan(&text, path, base, general, depth, found),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(_) => note(found, path, 0, "cannot be read"),
+    }
+}
+
+fn note(found: &mut Found, path: &Path, line: usize, what: &str) {
+    let text = || format!("{}:{line}: {what}", path.display());
+    found.own.get_or_insert_with(text);
+}
+
+/// Looks at one file. `general`: its lines hold for every host, until a Host or Match line.
+fn scan(text: &[u8], path: &Path, base: &Path, mut general: bool, depth: u32, found: &mut Found) {
+    let outer = general;
+    for (number, line) in (1..).zip(text.lines()) {
+        let words = words(line);
+        let Some((keyword, rest)) = words.split_first() else {
+            continue;
+        };
+        let keyword = keyword.to_ascii_lowercase();
+        match keyword.as_str() {
+            "host" => general = outer && rest == ["*"],
+            "match" => general = outer && rest.len() == 1 && rest[0].eq_ignore_ascii_case("all"),
+            "controlmaster" | "controlpath" | "controlpersist" | "setenv" | "remotecommand" | "sessiontype"
+            | "requesttty" => note(found, path, number, &keyword),
+            "sendenv" if general && !rest.iter().any(|word| word.starts_with('-')) => {
+                found.send.extend(rest.iter().cloned());
+            }
+            "sendenv" => note(found, path, number, &keyword),
+            "include" if depth >= 16 => note(found, path, number, &keyword),
+            "include" => {
+                for word in rest {
+                    match included(word, base) {
+                        Some(files) => files
+                            .iter()
+                            .for_each(|file| read(file, base, general, depth + 1, found)),
+                        None => note(found, path, number, &keyword),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `keyword value`, `keyword=value`, words in double quotes.
+fn words(line: &[u8]) -> Vec<String> {
+    let line = line.to_str_lossy();
+    let line = line.trim();
+    if line.starts_with('#') {
+        return Vec::new();
+    }
+    let (keyword, rest) = line
+        .split_once(|c: char| c.is_whitespace() || c == '=')
+        .unwrap_or((line, ""));
+    let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '=');
+    let mut words: Vec<String> = [keyword]
+        .iter()
+        .filter(|word| !word.is_empty())
+        .map(ToString::to_string)
+        .collect();
+    let rest = rest.split_whitespace().map(|word| word.trim_matches('"').to_string());
+    words.extend(rest.filter(|word| !word.is_empty()));
+    words
+}
+
+/// The files an Include word means. None: it cannot be told here.
+fn included(word: &str, base: &Path) -> Option<Vec<PathBuf>> {
+    if word.starts_with('~') || word.contains(['%', '$', '[', '\\']) {
+        return None;
+    }
+    let path = base.join(word);
+    let (dir, name) = (path.parent()?, path.file_name()?.to_str()?);
+    if dir.to_str()?.contains(['*', '?']) {
+        return None;
+    }
+    if !name.contains(['*', '?']) {
+        return Some(vec![path]);
+    }
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Some(Vec::new());
+    };
+    let fits = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|found| fits(name, &found.to_string_lossy()))
+    };
+    Some(entries.flatten().map(|entry| entry.path()).filter(fits).collect())
+}
+
+/// Whether a name fits a pattern of `*` and `?`.
+fn fits(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(&b) if b == b'?' || b == name[n] => (p, n) = (p + 1, n + 1),
+            _ => match star {
+                Some((at, from)) => {
+                    (p, n) = (at + 1, from + 1);
+                    star = Some((at, from + 1));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&b| b == b'*')
+}
+
+/// The variables of this process that fit any of the patterns, as `NAME=value`.
+pub fn environment(patterns: &[String]) -> Vec<BString> {
+    use std::os::unix::ffi::OsStringExt;
+    let wanted = |name: &std::ffi::OsStr| patterns.iter().any(|pattern| fits(pattern, &name.to_string_lossy()));
+    std::env::vars_os()
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, value)| {
+            let mut entry = name.into_vec();
+            entry.push(b'=');
+            entry.extend(value.into_vec());
+            BString::from(entry)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Found {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config"), text).unwrap();
+        std::fs::create_dir(dir.path().join("more.d")).unwrap();
+        std::fs::write(dir.path().join("more.d/a.conf"), "Host x\n  SendEnv A_*\n").unwrap();
+        std::fs::write(dir.path().join("more.d/b.txt"), "ControlPath none\n").unwrap();
+        std::fs::write(dir.path().join("plain"), "SendEnv Q\n").unwrap();
+        let mut found = Found::default();
+        read(&dir.path().join("config"), dir.path(), true, 0, &mut found);
+        found.own = found
+            .own
+            .map(|own| own.rsplit('/').next().unwrap_or_default().to_string());
+        found
+    }
+
+    #[test]
+    fn a_user_who_keeps_connections_himself_is_noticed_anywhere() {
+        assert_eq!(
+            of("Host a\n  controlpath=/x\n").own.as_deref(),
+            Some("config:2: controlpath")
+        );
+        assert_eq!(
+            of("Host a\nControlMaster auto").own.as_deref(),
+            Some("config:2: controlmaster")
+        );
+        assert_eq!(of("Include more.d/*.conf").own.as_deref(), Some("a.conf:2: sendenv"));
+        assert_eq!(of("Include more.d/*").own.is_some(), true);
+        assert_eq!(of("Include ~/x").own.as_deref(), Some("config:1: include"));
+        assert_eq!(of("Include config").own.as_deref(), Some("config:1: include"));
+        assert_eq!(of("#ControlPath x\nHost a\n User b\n").own, None);
+        assert_eq!(of("Include missing gone.d/*\n").own, None);
+    }
+
+    #[test]
+    fn variables_that_go_to_every_host_go_with_a_kept_session_too() {
+        let found = of("SendEnv LANG \"LC_*\"\nHost *\nSendEnv B\nInclude plain\n");
+        assert_eq!(
+            (found.own, found.send),
+            (None, ["LANG", "LC_*", "B", "Q"].map(String::from).to_vec())
+        );
+        assert_eq!(of("Host a\n SendEnv X\n").own.as_deref(), Some("config:2: sendenv"));
+        assert_eq!(of("Match all\n SendEnv X\n").own, None);
+        let got = environment(&["PAT?".into(), "CARGO_PKG_NA*".into()]);
+        assert!(got.iter().any(|entry| entry.starts_with(b"PATH=")), "{got:?}");
+        assert!(got.contains(&BString::from("CARGO_PKG_NAME=dsau")));
+    }
+
+    #[test]
+    fn patterns_have_stars_and_question_marks() {
+        for (pattern, name, yes) in [
+            ("LC_*", "LC_ALL", true),
+            ("LC_*", "LANG", false),
+            ("*a*b", "xaybzb", true),
+            ("*a*b", "xaybz", false),
+            ("?", "", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(fits(pattern, name), yes, "{pattern} {name}");
+        }
+    }
+}
