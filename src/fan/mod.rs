@@ -201,4 +201,6 @@ pub fn worst(reports: &[Report]) -> u8 {
 }
 
 #[cfg(test)]
+mod session_tests;
+#[cfg(test)]
 mod tests;

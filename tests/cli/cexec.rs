@@ -370,3 +370,55 @@ fn every_run_leaves_a_report_and_can_be_repeated_where_it_failed() {
     let output = run(&hosts, &["--retry", "all", "--report", "/nowhere"]);
     assert_eq!(output.status.code(), Some(3));
 }
+
+#[test]
+fn connections_are_kept_in_a_private_directory_unless_that_is_not_wanted() {
+    let hosts = Hosts::new();
+    let show = hosts.dir.path().join("show");
+    std::fs::write(&show, "#!/bin/sh\necho \"$@\"\n").unwrap();
+    std::fs::set_permissions(&show, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = hosts.tool("cexec");
+        command.env("DSAU_SSH", &show).env("XDG_RUNTIME_DIR", hosts.dir.path());
+        let output = command.args(args).output().unwrap();
+        (out(&output).join("\n"), err(&output), output.status.code())
+    };
+    let (shown, said, code) = run(&["--mux", "-w", "n1", "true"]);
+    assert_eq!((said.as_str(), code), ("", Some(0)));
+    assert!(
+        shown.contains(" -o ControlMaster=auto -o ControlPersist=60 -o ControlPath="),
+        "{shown}"
+    );
+    let path = shown.split("ControlPath=").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(path.starts_with(hosts.dir.path().to_str().unwrap()), "{path}");
+    let dir = std::path::Path::new(path).parent().unwrap();
+    let mode = std::os::unix::fs::MetadataExt::mode(&dir.metadata().unwrap());
+    assert_eq!(mode & 0o777, 0o700);
+    // The same host as another user, or on another port, is another connection.
+    let path_of = |host: &str| {
+        let shown = run(&["--mux", "--persist", "5", "-w", host, "true"]).0;
+        assert!(shown.contains("ControlPersist=5 "), "{shown}");
+        shown
+            .split("ControlPath=")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .to_string()
+    };
+    assert_eq!(path_of("n1"), path);
+    let others = ["n2", "joe@n1", "n1:222"].map(path_of);
+    assert!(others.iter().all(|other| other != path) && others[0] != others[1] && others[1] != others[2]);
+
+    assert!(!run(&["--no-mux", "-w", "n1", "true"]).0.contains("Control"));
+    assert!(!run(&["-w", "n[1-65]", "true"]).0.contains("Control"));
+    let (all, _, _) = run(&["--mux", "-w", "n[1-65]", "true"]);
+    assert_eq!(all.matches("ControlPath").count(), 65);
+
+    // What is left of a connection that died is cleared away, and what is no socket stays.
+    drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+    std::fs::write(dir.join("note"), "").unwrap();
+    assert_eq!(run(&["--mux-exit"]).0, "0 connections closed");
+    assert!(!std::path::Path::new(path).exists() && dir.join("note").exists());
+}

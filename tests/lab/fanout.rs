@@ -193,7 +193,9 @@ fn no_process_stays_behind_after_a_time_out_a_control_c_or_a_kill() {
         lab.ok("master", &format!("pkill -{signal} -x cexec"));
         child.wait().unwrap();
         gone(signal);
-        assert_eq!(lab.sh("master", "pgrep -x ssh").out, "", "ssh left after {signal}");
+        // What is left is the connections that are kept, and they end when they are told to.
+        lab.ok("master", "cexec --mux-exit");
+        lab.wait("master", "! pgrep -x ssh");
     }
 }
 
@@ -256,5 +258,161 @@ fn a_copy_that_is_cut_off_leaves_the_old_file_and_no_stray_one() {
         lab.wait("client1", "[ -z \"$(ls -A /root | grep ccp)\" ]");
         let size = lab.ok("client1", "stat -c %s /root/big");
         assert!(["4\n", "300000000\n"].contains(&size.as_str()), "{size}");
+    }
+}
+
+/// A lab whose master counts how often ssh is started.
+fn counting(n: usize) -> Option<Lab> {
+    let lab = trusted(n)?;
+    let ssh = "#!/bin/sh\necho >>/root/started\nexec ssh \"$@\"\n";
+    lab.write("master", "/root/counted", ssh);
+    lab.ok("master", "chmod 755 /root/counted; >/root/started");
+    Some(lab)
+}
+
+/// Runs cexec on the master; gives what it did and how many times it started ssh.
+fn cexec(lab: &Lab, line: &str) -> (Ran, usize) {
+    lab.ok("master", ">/root/started");
+    let ran = lab.sh("master", &format!("DSAU_SSH=/root/counted cexec {line}"));
+    (ran, lab.read("master", "/root/started").lines().count())
+}
+
+#[test]
+fn the_second_command_starts_no_ssh_and_does_the_same() {
+    let Some(lab) = counting(3) else { return };
+    let line = "-w 'client[1-2]' 'echo out; echo err >&2; printf \"$(hostname)\"; exit 3'";
+    let (first, started) = cexec(&lab, line);
+    assert_eq!((first.code, started), (3, 2), "{}", first.all());
+    let (second, started) = cexec(&lab, line);
+    assert_eq!((second.code, started), (3, 0), "{}", second.all());
+    assert_eq!(sorted(&first), sorted(&second));
+    assert_eq!(
+        sorted(&second),
+        ["client1: client1", "client1: out", "client2: client2", "client2: out"]
+    );
+    assert!(second.err.contains("client1: err\n"), "{}", second.err);
+    assert_eq!(
+        lab.ok("master", "stat -c '%a %U' /run/dsau/ssh /run/dsau/ssh/* | sort -u"),
+        "600 root\n700 root\n"
+    );
+    // A status of 255 is the command's, all output arrives before the end, input does too.
+    let (ran, started) = cexec(&lab, "-w client1 'exit 255'");
+    assert_eq!(
+        (ran.code, ran.err.as_str(), started),
+        (255, "cexec: client1: exit status 255\n", 0)
+    );
+    let (ran, _) = cexec(
+        &lab,
+        "-N -w client1 'head -c 9000000 /dev/zero | tr \"\\0\" x | fold -w 99' | wc -c",
+    );
+    assert_eq!(ran.out.trim(), "9090910");
+    let ran = lab.sh(
+        "master",
+        "seq 200000 | DSAU_SSH=/root/counted cexec --stdin -w 'client[1-2]' md5sum",
+    );
+    assert_eq!(sorted(&ran).iter().filter(|line| line.contains(": ")).count(), 2);
+    assert_eq!(
+        ran.out.matches(lab.ok("master", "seq 200000 | md5sum").trim()).count(),
+        2
+    );
+    // Another user is another connection; none is kept, and none used, where that is not wanted.
+    let (ran, started) = cexec(&lab, "--no-mux -w client1 hostname");
+    assert_eq!((ran.out.as_str(), started), ("client1: client1\n", 1));
+    assert_eq!(lab.ok("master", "cexec --mux-exit"), "2 connections closed\n");
+    assert_eq!(lab.ok("master", "cexec --mux-exit"), "0 connections closed\n");
+    cexec(&lab, "--no-mux -w client1 hostname");
+    assert_eq!(lab.ok("master", "ls /run/dsau/ssh"), "");
+}
+
+#[test]
+fn a_kept_connection_ends_when_it_has_been_idle_and_ssh_config_has_the_last_word() {
+    let Some(lab) = counting(2) else { return };
+    cexec(&lab, "--persist 1 -w client1 true");
+    lab.wait("master", "! pgrep -x ssh && [ -z \"$(ls /run/dsau/ssh)\" ]");
+    lab.write("master", "/root/.ssh/config", "Host other\n ControlPath /root/%C\n");
+    let (ran, _) = cexec(&lab, "-w client1 true");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!(lab.ok("master", "ls /run/dsau/ssh"), "");
+    let (ran, _) = cexec(&lab, "--mux -w client1 true");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!(lab.ok("master", "ls /run/dsau/ssh | wc -l"), "1\n");
+    // A directory that others can enter is not used.
+    lab.ok(
+        "master",
+        "cexec --mux-exit; rm /root/.ssh/config; chmod 755 /run/dsau/ssh",
+    );
+    let (ran, _) = cexec(&lab, "-w client1 true");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!(lab.ok("master", "ls /run/dsau/ssh"), "");
+    let (ran, _) = cexec(&lab, "--mux -w client1 true");
+    assert!(
+        ran.code == 2 && ran.err.contains("/run/dsau/ssh: not a directory of this user's own"),
+        "{}",
+        ran.all()
+    );
+}
+
+#[test]
+fn a_kept_connection_that_is_dead_stuck_or_full_is_done_without() {
+    let Some(lab) = counting(2) else { return };
+    let good = |what: &str, started: usize| {
+        let (ran, count) = cexec(&lab, "-t 2 -w client1 hostname");
+        assert_eq!(
+            (ran.out.as_str(), ran.err.as_str(), ran.code, count),
+            ("client1: client1\n", "", 0, started),
+            "{what}"
+        );
+    };
+    good("first", 1);
+    good("kept", 0);
+    lab.ok("master", "pkill -KILL -x ssh; sleep 0.2");
+    good("its owner was killed", 1);
+    good("made again", 0);
+    lab.ok("client1", "pkill -KILL -f '^sshd: root'");
+    lab.wait("master", "! pgrep -x ssh");
+    good("the other side is gone", 1);
+    lab.ok("master", "pkill -STOP -x ssh");
+    good("its owner is stuck", 1);
+    lab.ok("master", "pkill -KILL -x ssh; sleep 0.2");
+    good("a new one", 1);
+    lab.ok(
+        "client1",
+        "echo 'MaxSessions 1' >>/etc/ssh/sshd_config; pkill -HUP -o -x sshd; sleep 0.5",
+    );
+    lab.ok("master", "cexec --mux-exit");
+    good("one session at most", 1);
+    let mut child = lab.spawn("master", "exec env DSAU_SSH=/root/counted cexec -w client1 sleep 1002");
+    lab.wait("client1", "pgrep -f ^sleep.1002$");
+    good("full", 1);
+    // The connection breaks while the command runs.
+    lab.ok("master", "pkill -x cexec");
+    child.wait().unwrap();
+    lab.wait("client1", "! pgrep -f ^sleep.1002$");
+    let cut = "(sleep 1; pkill -KILL -x ssh) & DSAU_SSH=/root/counted cexec -w client1 'sleep 1003'";
+    let ran = lab.sh("master", cut);
+    assert_eq!(
+        (ran.code, ran.err.as_str()),
+        (4, "cexec: client1: the connection was lost\n")
+    );
+    lab.wait("client1", "! pgrep -f ^sleep.1003$");
+}
+
+#[test]
+fn what_runs_over_a_kept_connection_ends_with_a_time_out_a_control_c_or_a_kill() {
+    let Some(lab) = counting(2) else { return };
+    let gone = || lab.wait("client1", "! pgrep -f ^sleep.100[45]$");
+    cexec(&lab, "-w client1 true");
+    let (ran, started) = cexec(&lab, "-u 1 -w client1 'sleep 1004 & sleep 1005'");
+    assert_eq!((ran.code, started), (124, 0), "{}", ran.all());
+    gone();
+    for signal in ["INT", "KILL"] {
+        let line = "exec env DSAU_SSH=/root/counted cexec -w client1 'sleep 1004 | sleep 1005'";
+        let mut child = lab.spawn("master", line);
+        lab.wait("client1", "pgrep -f ^sleep.1005$");
+        lab.ok("master", &format!("pkill -{signal} -x cexec"));
+        child.wait().unwrap();
+        gone();
+        let (ran, started) = cexec(&lab, "-w client1 true");
+        assert_eq!((ran.code, started), (0, 0), "after {signal}: {}", ran.all());
     }
 }

@@ -1,0 +1,174 @@
+//! Sessions on kept connections, with owners of all kinds.
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::remote::{Cause, Kept, mux};
+
+struct Lines(Vec<String>);
+
+impl Sink for Lines {
+    fn line(&mut self, _: usize, _: &Host, _: Stream, line: &[u8]) {
+        self.0.push(String::from_utf8_lossy(line).into_owned());
+    }
+    fn done(&mut self, _: usize, _: &Report) {}
+}
+
+/// A command of a host whose connection is kept at `socket`; the process it falls back to says `plain`, one that makes
+/// a connection says `keeping`.
+fn job(socket: &Path) -> Job {
+    Job {
+        host: Host::named("h").unwrap(),
+        launch: Launch {
+            argv: vec!["/bin/sh".into(), "-c".into(), "echo plain".into()],
+            ssh: false,
+            kept: Some(Kept {
+                socket: socket.to_path_buf(),
+                options: vec!["-c".into(), "echo keeping".into()],
+                request: [mux::hello(), mux::open(1, b"true", &[])].concat(),
+                patience: Duration::from_millis(300),
+            }),
+        },
+        input: Input::Held,
+    }
+}
+
+fn run_one(socket: &Path, options: &Options) -> (State, Vec<String>, u32) {
+    let mut lines = Lines(Vec::new());
+    let reports = run(&[job(socket)], options, None, &mut lines).unwrap();
+    (reports[0].state.clone(), lines.0, reports[0].attempts)
+}
+
+fn packet(numbers: &[u32], text: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(numbers.len() * 4 + text.len()).unwrap();
+    let mut packet = size.to_be_bytes().to_vec();
+    packet.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
+    packet.extend(text);
+    packet
+}
+
+fn hello() -> Vec<u8> {
+    packet(&[1, 4], b"")
+}
+
+fn opened() -> Vec<u8> {
+    packet(&[0x8000_0006, 1, 5], b"")
+}
+
+fn exit(status: u32) -> Vec<u8> {
+    packet(&[0x8000_0004, 5, status], b"")
+}
+
+/// An owner that hears one request out and then answers with these bytes; gone afterwards unless it `stays`. Gives the
+/// way it went.
+fn owner(answer: &[u8], stays: bool) -> (State, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    let answer = answer.to_vec();
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let wanted = job(Path::new("x")).launch.kept.unwrap().request.len() + 3;
+        let mut request = vec![0; wanted];
+        stream.read_exact(&mut request).unwrap();
+        let kept = stays.then_some(listener);
+        stream.write_all(&answer).unwrap();
+        drop(stream);
+        std::thread::sleep(Duration::from_millis(if stays { 500 } else { 0 }));
+        drop(kept);
+    });
+    let (state, lines, attempts) = run_one(&path, &Options::default());
+    assert_eq!(attempts, 1);
+    thread.join().unwrap();
+    (state, lines)
+}
+
+#[test]
+fn the_status_of_a_session_is_the_one_of_the_command() {
+    for status in [0, 7, 255] {
+        let answer = [hello(), opened(), exit(status)].concat();
+        assert_eq!(
+            owner(&answer, true),
+            (State::Exited(u8::try_from(status).unwrap()), vec![])
+        );
+    }
+}
+
+#[test]
+fn what_was_not_begun_goes_over_a_connection_of_its_own() {
+    let plain = (State::Exited(0), vec!["plain".to_string()]);
+    let refused = packet(&[0x8000_0003, 1, 4], b"full");
+    let denied = packet(&[0x8000_0002, 1, 2], b"no");
+    let other_version = packet(&[1, 5], b"");
+    for answer in [
+        [hello(), refused].concat(),
+        [hello(), denied].concat(),
+        other_version,
+        b"HTTP/1.1 400 Bad Request\r\n".to_vec(),
+        vec![255; 100_000],
+        hello(),
+        Vec::new(),
+    ] {
+        assert_eq!(owner(&answer, true), plain);
+        assert_eq!(owner(&answer, false), plain);
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_is_told_from_a_command_without_a_status() {
+    let begun = [hello(), opened()].concat();
+    assert_eq!(owner(&begun, true), (State::Exited(255), vec![]));
+    let State::Unreachable(trouble) = owner(&begun, false).0 else {
+        panic!("the loss was not seen");
+    };
+    assert_eq!(trouble.cause, Cause::Lost);
+    let upset = [begun, vec![255; 8]].concat();
+    assert!(matches!(owner(&upset, true).0, State::Unreachable(_)));
+}
+
+#[test]
+fn where_nobody_listens_ssh_makes_a_connection_that_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let keeping = (State::Exited(0), vec!["keeping".to_string()], 1);
+    assert_eq!(run_one(&path, &Options::default()), keeping);
+    drop(UnixListener::bind(&path).unwrap());
+    assert_eq!(run_one(&path, &Options::default()), keeping);
+}
+
+#[test]
+fn an_owner_that_does_not_answer_is_given_up_in_time_and_not_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let started = Instant::now();
+    let (state, lines, _) = run_one(&path, &Options::default());
+    assert_eq!((state, lines), (State::Exited(0), vec!["plain".to_string()]));
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_command_time_out_leaves_the_session_at_once_and_its_input_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    let owner = std::thread::spawn(move || {
+        let (mut stream, _): (UnixStream, _) = listener.accept().unwrap();
+        stream.write_all(&[hello(), opened()].concat()).unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+    });
+    let limit = Duration::from_millis(200);
+    let options = Options {
+        command_timeout: Some(limit),
+        ..Options::default()
+    };
+    let started = Instant::now();
+    assert_eq!(run_one(&path, &options).0, State::TimedOut(limit));
+    assert!(started.elapsed() < Duration::from_secs(2));
+    owner.join().unwrap();
+}
