@@ -34,7 +34,7 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
 const LAYERS: &[(&str, u8, &[&str])] = &[
     ("diag", 0, &[]),
     ("sys", 0, &[]),
-    ("log", 0, &["sys"]),
+    ("log", 0, &["diag", "sys"]),
     ("hosts", 1, &[]),
     ("rcconf", 1, &[]),
     ("template", 1, &[]),

@@ -6,6 +6,7 @@ use bstr::BString;
 
 use super::event::{Digest, Event, Fault, Heard};
 use super::visit::Outcome;
+use crate::diag::plain;
 use crate::policy::PolicyError;
 
 /// Where lines end up: the tool gives standard output and standard error, a test a list.
@@ -179,15 +180,20 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// A message, `PREFIX: text`.
+    /// A message, `PREFIX: text`, without the numbers of system errors.
     pub fn say(&mut self, level: Level, text: impl Display) {
-        if self.rule.syslog.unwrap_or(self.levels.syslog) && matches!(level, Level::Error | Level::Inform) {
-            let priority = if level == Level::Error { "LOG_ERR" } else { "LOG_NOTICE" };
-            self.sink.syslog(priority, &text.to_string());
-        }
         let shown = self.shows(level);
+        let logged = self.rule.syslog.unwrap_or(self.levels.syslog) && matches!(level, Level::Error | Level::Inform);
+        if !shown && !logged && self.heard.is_none() {
+            return;
+        }
+        let text = plain(&text.to_string());
+        if logged {
+            let priority = if level == Level::Error { "LOG_ERR" } else { "LOG_NOTICE" };
+            self.sink.syslog(priority, &text);
+        }
         if let Some(heard) = &mut self.heard {
-            heard.message(level, text.to_string().as_bytes(), shown);
+            heard.message(level, text.as_bytes(), shown);
         }
         if shown {
             let line = format!("{}: {text}", self.head());
@@ -302,7 +308,7 @@ impl<'a> Report<'a> {
 
     /// A line on standard error, as it is: about the policy itself.
     pub fn complain(&mut self, line: &str) {
-        self.sink.err(line.as_bytes());
+        self.sink.err(plain(line).as_bytes());
     }
 }
 
@@ -365,5 +371,18 @@ mod tests {
             report.verbose("v");
             assert_eq!(lines.0, wanted);
         }
+    }
+
+    #[test]
+    fn the_number_of_a_system_error_is_left_out_of_messages_and_complaints() {
+        let error = std::io::Error::from_raw_os_error(13);
+        let mut lines = Lines::default();
+        let mut report = Report::new(&mut lines, "p", Levels::default());
+        report.error(format_args!("cannot read a: {error}; next"));
+        report.complain(&format!("b: {error}"));
+        assert_eq!(
+            lines.0,
+            ["p: cannot read a: Permission denied; next", "! b: Permission denied"]
+        );
     }
 }

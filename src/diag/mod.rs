@@ -3,7 +3,7 @@
 
 mod out;
 
-pub use out::{Out, harmless, stderr_line};
+pub use out::{Out, harmless, relay_line, stderr_line};
 
 use std::fmt;
 
@@ -106,7 +106,7 @@ impl Fail {
 }
 
 /// Without Rust's `(os error N)`, which says nothing that the words before it do not.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let mut plain = parts.next().unwrap_or_default().to_string();
     for part in parts {

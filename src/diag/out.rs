@@ -69,8 +69,13 @@ impl Drop for Out {
     }
 }
 
-/// Writes one line to standard error; a closed standard error is not an error.
+/// Writes a message to standard error, without the numbers of system errors; a closed standard error is not an error.
 pub fn stderr_line(text: &str) {
+    relay_line(&super::plain(text));
+}
+
+/// Writes one line to standard error as it is: what somebody else said.
+pub fn relay_line(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 

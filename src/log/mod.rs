@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ::log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::syslog::{Facility, LogFlags, Priority, Severity, openlog, syslog};
 
+use crate::diag::plain;
+
 static BACKEND: OnceLock<Backend> = OnceLock::new();
 
 struct Backend {
@@ -52,7 +54,7 @@ impl Log for Backend {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let text = clean(&record.args().to_string());
+        let text = clean(&plain(&record.args().to_string()));
         if self.syslog.load(Ordering::Relaxed) {
             let _ = syslog(
                 Priority::new(severity(record.level()), Facility::LOG_DAEMON),

@@ -20,7 +20,7 @@ pub(super) enum When {
 /// One statement that sets a class.
 #[derive(Clone, Debug)]
 pub(super) struct Definer {
-    /// What it is: `groups:`, `define= of copy /a`.
+    /// What it is: `web = ( www1 )`, `define= of copy /a`.
     pub how: String,
     pub when: When,
     pub pos: Pos,
@@ -92,7 +92,8 @@ impl Definers {
             |value: &Value| matches!(value, Value::Call(call) if call.name.eq_ignore_ascii_case(b"PrepModule"));
         self.open |= assignment.values.iter().any(calls_module);
         if assignment.groups {
-            return self.add(&assignment.name, "groups:".into(), When::Reading, &assignment.pos);
+            let how = super::uses::written(assignment);
+            return self.add(&assignment.name, how, When::Reading, &assignment.pos);
         }
         match names::own(&assignment.name) {
             Some("autodefine") => {

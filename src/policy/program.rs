@@ -15,6 +15,7 @@ use super::evaluate::Evaluation;
 use super::parse::{ClassCache, parse};
 use super::source::Source;
 use super::{ClassExpr, Context, PolicyError, Pos, Rule, Section, World};
+use crate::diag::plain;
 
 /// Files one program may be made of.
 const MOST_FILES: usize = 10_000;
@@ -175,9 +176,9 @@ pub fn load(
             }
             Err(error) => match &next {
                 None if error.kind() == io::ErrorKind::NotFound => {}
-                None => errors.push(told(&name, &format!("Can't open file {name}: {error}"))),
+                None => errors.push(told(&name, &plain(&format!("Can't open file {name}: {error}")))),
                 Some(import) => errors.push(PolicyError {
-                    message: format!("Can't open file {name}: {error}"),
+                    message: plain(&format!("Can't open file {name}: {error}")),
                     hint: Some("imported files are looked up in the inputs directory (CFINPUTS)".into()),
                     ..import.from.clone()
                 }),

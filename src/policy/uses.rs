@@ -2,7 +2,7 @@
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::ast::Value;
+use super::ast::{Assignment, Value};
 use super::lexer::Cursor;
 use super::{Body, ClassExpr, EditCommand, Pos, Program, Rule, Section, names};
 
@@ -185,6 +185,20 @@ pub(super) fn member(word: &[u8]) -> Option<ClassExpr> {
     let word = word.strip_prefix(b"-").unwrap_or(word);
     let plain = !word.is_empty() && !word.contains(&b'$') && !b"+@/".contains(&word[0]);
     plain.then(|| ClassExpr::parse(word).ok()).flatten()
+}
+
+/// An assignment as it was written, on one line, its values shortened.
+pub(super) fn written(assignment: &Assignment) -> String {
+    let value = |value: &Value| match value {
+        Value::Word(text, _) => shown(text),
+        Value::Text(text, _) => format!("\"{}\"", shown(text)),
+        Value::Call(call) => format!("{}({})", call.name, shown(&call.whole)),
+    };
+    let mut values: Vec<String> = assignment.values.iter().take(10).map(value).collect();
+    if assignment.values.len() > values.len() {
+        values.push("...".into());
+    }
+    format!("{} = ( {} )", assignment.name, values.join(" "))
 }
 
 /// Words that name classes outside of predicates: `AbortClasses`, `schedule`, `sendclasses=` and their like.

@@ -123,10 +123,8 @@ fn read(env: &mut Env, path: &BString, limit: &BString, what: &str) -> Result<Op
             Ok(Some(text.into()))
         }
         Err(error) => {
-            let why = error.to_string();
-            let why = why.split(" (os error").next().unwrap_or_default();
-            env.warnings
-                .push(format!("Could not open {what}({path}): fopen: {why}"));
+            let why = format!("Could not open {what}({path}): fopen: {error}");
+            env.warnings.push(crate::diag::plain(&why));
             Ok(None)
         }
     }

@@ -54,7 +54,7 @@ fn a_class_is_told_with_its_definers_and_the_rules_it_guards() {
         lines(&said.out),
         [
             "class mine is set now",
-            "5:3: defines groups: (any:: holds) groups:",
+            "5:3: defines groups: (any:: holds) mine = ( any )",
             "8:5: asks files: (mine:: holds) guards T/d",
         ]
     );

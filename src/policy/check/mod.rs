@@ -17,8 +17,8 @@ pub(super) fn rule(rule: &Rule, context: &Context, report: &mut dyn FnMut(Pos, S
         let Some(value) = known(context, attr.value.as_ref()) else {
             continue;
         };
-        if let Err(message) = values::attribute(rule.section, attr, &value) {
-            report(attr.pos.clone(), message, None);
+        if let Err(wrong) = values::attribute(rule.section, attr, &value) {
+            report(attr.pos.clone(), wrong.message, wrong.hint.as_deref());
         }
     }
     if iterates(rule.section) && context.too_many(rule.promiser.as_ref()) {

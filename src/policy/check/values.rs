@@ -1,16 +1,41 @@
-//! Values of attributes (cfengine2.md 8, 13, 14).
+//! Values that an attribute cannot have (cfengine2.md 8, 13, 14). Where a word was expected, the nearest is offered.
 
 use bstr::{BStr, ByteSlice};
 
+use crate::policy::source::did_you_mean;
 use crate::policy::{Attr, Section};
 
+/// What is wrong with a value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub message: String,
+    /// The word that was probably meant.
+    pub hint: Option<String>,
+}
+
+impl From<String> for Wrong {
+    fn from(message: String) -> Wrong {
+        Wrong { message, hint: None }
+    }
+}
+
+/// A value that must be one of some words, in any case.
+fn one_of(value: &BStr, words: &[&str], message: impl FnOnce() -> String) -> Result<(), Wrong> {
+    if words.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes())) {
+        return Ok(());
+    }
+    Err(Wrong {
+        message: message(),
+        hint: did_you_mean(value, words.iter().copied()),
+    })
+}
+
 /// What is wrong with the value of an attribute; the value is expanded.
-pub(super) fn attribute(section: Section, attr: &Attr, value: &BStr) -> Result<(), String> {
+pub(super) fn attribute(section: Section, attr: &Attr, value: &BStr) -> Result<(), Wrong> {
     let lower = value.to_ascii_lowercase();
-    let one_of = |names: &[&str]| names.iter().any(|name| name.as_bytes() == lower.as_slice());
-    let check = |fine: bool, message: String| if fine { Ok(()) } else { Err(message) };
+    let check = |fine: bool, message: String| if fine { Ok(()) } else { Err(message.into()) };
     match attr.name {
-        "mode" if section != Section::MiscMounts => mode(value),
+        "mode" if section != Section::MiscMounts => Ok(mode(value)?),
         "define" | "elsedefine" | "failover" => check(
             value
                 .iter()
@@ -18,34 +43,34 @@ pub(super) fn attribute(section: Section, attr: &Attr, value: &BStr) -> Result<(
             format!("Illegal class list in {}={value}", attr.name),
         ),
         "ifelapsed" | "expireafter" => match number(value) {
-            None => Err(format!("Integer expected as argument to {}", attr.name)),
+            None => check(false, format!("Integer expected as argument to {}", attr.name)),
             Some(minutes) => check(minutes <= 999_999, format!("{} is out of range (0-999999)", attr.name)),
         },
         "force" | "forcedirs" | "forceipv4" | "stealth" | "verify" | "encrypt" | "trustkey" | "xdev" | "checkroot"
         | "typecheck" | "oldserver" | "inform" | "syslog" | "audit" | "rxdirs" | "deletedir" | "deletefstab"
-        | "background" | "preview" | "noabspath" | "scanarrivals" | "purge" | "readonly" | "compress" => check(
-            one_of(&["true", "false", "on", "off", "yes", "no"]),
-            format!("Illegal switch value: {}={value} (true/false or on/off)", attr.name),
-        ),
-        "useshell" => check(
-            one_of(&["true", "false", "dumb", "on", "off", "yes", "no"]),
-            format!("Illegal attribute for useshell=: {value} (true, false or dumb)"),
-        ),
+        | "background" | "preview" | "noabspath" | "scanarrivals" | "purge" | "readonly" | "compress" => {
+            one_of(value, SWITCH, || {
+                format!("Illegal switch value: {}={value} (true/false or on/off)", attr.name)
+            })
+        }
+        "useshell" => one_of(value, SHELL, || {
+            format!("Illegal attribute for useshell=: {value} (true, false or dumb)")
+        }),
         "timeout" => check(
             number(value).is_some_and(|seconds| seconds > 0),
             "timeout value must be a decimal number > 0".into(),
         ),
-        "recurse" => check(
-            number(value).is_some() || one_of(&["inf", "*"]),
-            format!("recurse={value} is neither a number nor 'inf'"),
-        ),
+        "recurse" if number(value).is_some() => Ok(()),
+        "recurse" => one_of(value, &["inf", "*"], || {
+            format!("recurse={value} is neither a number nor 'inf'")
+        }),
         "age" => check(number(value).is_some(), format!("age={value} is not a number of days")),
-        "links" if matches!(section, Section::Files | Section::Tidy) => check(
-            one_of(&["stop", "false", "traverse", "follow", "true", "tidy", "keep"]),
-            format!("Illegal links={value} (stop, traverse or tidy)"),
-        ),
-        "action" => action(section, value, &lower),
-        "size" => check(size(&lower), format!("size value {value} is no size")),
+        "links" if matches!(section, Section::Files | Section::Tidy) => one_of(value, LINKS, || {
+            format!("Illegal links={value} (stop, traverse or tidy)")
+        }),
+        "action" => action(section, value),
+        "size" if size(&lower) => Ok(()),
+        "size" => one_of(value, &["empty"], || format!("size value {value} is no size")),
         "freespace" => check(
             lower
                 .strip_suffix(b"%")
@@ -63,10 +88,10 @@ pub(super) fn attribute(section: Section, attr: &Attr, value: &BStr) -> Result<(
             .is_some(),
             format!("matches attribute {value} is not a number"),
         ),
-        "rotate" => check(
-            number(value).is_some() || one_of(&["empty", "truncate"]),
-            format!("disable/rotate value {value} is neither a number nor 'empty'"),
-        ),
+        "rotate" if number(value).is_some() => Ok(()),
+        "rotate" => one_of(value, &["empty", "truncate"], || {
+            format!("disable/rotate value {value} is neither a number nor 'empty'")
+        }),
         "pattern" => check(
             !value.starts_with(b"/"),
             format!("search pattern begins with /: {value}"),
@@ -75,18 +100,21 @@ pub(super) fn attribute(section: Section, attr: &Attr, value: &BStr) -> Result<(
             value.starts_with(b"/") || value.starts_with(b"home"),
             format!("Image {value} needs an absolute pathname"),
         ),
-        "cmp" => check(
-            one_of(&["eq", "lt", "gt", "le", "ge", "ne"]),
-            format!("cmp={value} is none of eq, lt, gt, le, ge, ne"),
-        ),
-        "type" => kind(section, value, &lower),
-        "linktype" if lower != b"hard" => check(
-            one_of(&["symbolic", "absolute", "abs", "relative", "rel", "copy", "none"]),
-            format!("Illegal linktype={value} (symbolic, absolute, relative, copy, none)"),
-        ),
+        "cmp" => one_of(value, &["eq", "lt", "gt", "le", "ge", "ne"], || {
+            format!("cmp={value} is none of eq, lt, gt, le, ge, ne")
+        }),
+        "type" => kind(section, value),
+        "linktype" if lower != b"hard" => one_of(value, LINK_TYPES, || {
+            format!("Illegal linktype={value} (symbolic, absolute, relative, copy, none)")
+        }),
         _ => Ok(()),
     }
 }
+
+static SWITCH: &[&str] = &["true", "false", "on", "off", "yes", "no"];
+static SHELL: &[&str] = &["true", "false", "dumb", "on", "off", "yes", "no"];
+static LINK_TYPES: &[&str] = &["symbolic", "absolute", "abs", "relative", "rel", "copy", "none"];
+static LINKS: &[&str] = &["stop", "false", "traverse", "follow", "true", "tidy", "keep"];
 
 fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
@@ -103,7 +131,7 @@ fn size(text: &[u8]) -> bool {
     text == b"empty" || (number(&text[..unit]).is_some() && units && text[unit..].iter().all(u8::is_ascii_alphabetic))
 }
 
-fn action(section: Section, value: &BStr, lower: &[u8]) -> Result<(), String> {
+fn action(section: Section, value: &BStr) -> Result<(), Wrong> {
     let names: &[&str] = match section {
         Section::Copy => &["fix", "warn", "silent"],
         Section::Files => &[
@@ -124,13 +152,12 @@ fn action(section: Section, value: &BStr, lower: &[u8]) -> Result<(), String> {
         Section::Disable => &["warn", "delete", "disable", "rename"],
         _ => return Ok(()),
     };
-    if names.iter().any(|name| name.as_bytes() == lower) {
-        return Ok(());
-    }
-    Err(format!("Unknown action type: {value} ({})", names.join(", ")))
+    one_of(value, names, || {
+        format!("Unknown action type: {value} ({})", names.join(", "))
+    })
 }
 
-fn kind(section: Section, value: &BStr, lower: &[u8]) -> Result<(), String> {
+fn kind(section: Section, value: &BStr) -> Result<(), Wrong> {
     let names: &[&str] = match section {
         Section::Copy => &["ctime", "mtime", "checksum", "sum", "byte", "binary", "any"],
         Section::Tidy => &["atime", "mtime", "ctime"],
@@ -138,14 +165,9 @@ fn kind(section: Section, value: &BStr, lower: &[u8]) -> Result<(), String> {
         Section::Disable => &["file", "plain", "link", "links"],
         _ => return Ok(()),
     };
-    if names.iter().any(|name| name.as_bytes() == lower) {
-        return Ok(());
-    }
-    Err(format!(
-        "Illegal {} type={value} ({})",
-        section.name(),
-        names.join(", ")
-    ))
+    one_of(value, names, || {
+        format!("Illegal {} type={value} ({})", section.name(), names.join(", "))
+    })
 }
 
 /// A mode (cfengine2.md 14.2.1): comma separated, either numbers or symbols.
@@ -181,4 +203,46 @@ fn mode(value: &BStr) -> Result<(), String> {
         return Err(format!("{}: numbers and symbols are mixed", wrong()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(section: Section, name: &'static str, value: &str) -> Option<String> {
+        let pos = crate::policy::Pos {
+            file: "f".into(),
+            line: 1,
+            col: 1,
+        };
+        let attr = Attr {
+            name,
+            value: value.into(),
+            pos,
+        };
+        attribute(section, &attr, value.into()).unwrap_err().hint
+    }
+
+    #[test]
+    fn a_value_that_is_nearly_a_word_of_the_language_is_told_which() {
+        for (section, name, value, meant) in [
+            (Section::Files, "action", "fixal", "fixall"),
+            (Section::Processes, "action", "wran", "warn"),
+            (Section::Copy, "type", "cheksum", "checksum"),
+            (Section::Links, "type", "Relativ", "relative"),
+            (Section::Tidy, "links", "travers", "traverse"),
+            (Section::Copy, "linktype", "absolut", "absolute"),
+            (Section::Packages, "cmp", "eqq", "eq"),
+            (Section::Copy, "purge", "ture", "true"),
+            (Section::ShellCommands, "useshell", "dum", "dumb"),
+            (Section::Copy, "recurse", "infinite", ""),
+            (Section::Copy, "recurse", "in", "inf"),
+            (Section::Disable, "rotate", "emty", "empty"),
+            (Section::Disable, "size", "emty", "empty"),
+            (Section::Files, "action", "explode", ""),
+        ] {
+            let wanted = (!meant.is_empty()).then(|| format!("did you mean '{meant}'?"));
+            assert_eq!(hint(section, name, value), wanted, "{name}={value}");
+        }
+    }
 }

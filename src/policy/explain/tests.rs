@@ -92,7 +92,7 @@ fn a_class_is_told_with_who_defines_it_and_what_it_guards() {
     assert_eq!(
         told(policy, "web"),
         [
-            "4 defines any+ -: groups: []",
+            "4 defines any+ -: web = ( orc ) []",
             "7 asks web+ 1: guards /x []",
             "10 asks fixed.!web- 2: guards /a []",
         ]

@@ -226,13 +226,7 @@ pub(super) fn variable(program: &Program, name: &BStr) -> Explained {
         let same = assignment.name.as_bstr() == bare
             || (crate::policy::names::own(bare).is_some() && assignment.name.eq_ignore_ascii_case(bare));
         if !assignment.groups && same {
-            let values: Vec<String> = assignment.values.iter().map(written).collect();
-            mentions.push(mention(
-                program,
-                "sets",
-                &assignment.pos,
-                format!("{} = ( {} )", assignment.name, values.join(" ")),
-            ));
+            mentions.push(mention(program, "sets", &assignment.pos, uses::written(assignment)));
         }
     }
     uses::texts(program, &mut |used| {
@@ -246,14 +240,5 @@ pub(super) fn variable(program: &Program, name: &BStr) -> Explained {
         facts,
         known: value.is_some() || !mentions.is_empty(),
         mentions,
-    }
-}
-
-/// A value as it was written, shortened.
-fn written(value: &Value) -> String {
-    match value {
-        Value::Word(text, _) => uses::shown(text),
-        Value::Text(text, _) => format!("\"{}\"", uses::shown(text)),
-        Value::Call(call) => format!("{}({})", call.name, uses::shown(&call.whole)),
     }
 }

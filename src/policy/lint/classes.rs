@@ -59,6 +59,31 @@ fn is_own_word(name: &BStr) -> bool {
     (name.contains(&b'_') || upper) && !counted
 }
 
+/// Whether anybody, or the machine, sets a class of that name.
+fn is_known(lint: &Lint<'_>, name: &BStr) -> bool {
+    let context = &lint.program.context;
+    context.has(name) || context.negated().iter().any(|known| known == name) || lint.definers.knows(name)
+}
+
+/// Members of groups that are hosts: words with no operator but the dots of a full name, of which nothing is known.
+fn hosts(lint: &Lint<'_>) -> BTreeSet<BString> {
+    let mut hosts = BTreeSet::new();
+    let text = lint.program.text.iter();
+    for assignment in text.flat_map(|text| &text.assignments).filter(|one| one.groups) {
+        for value in &assignment.values {
+            let Value::Word(word, _) = value else { continue };
+            let word = word.strip_prefix(b"-").unwrap_or(word);
+            let names: Vec<&BStr> = word.split(|byte| *byte == b'.').map(BStr::new).collect();
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            let free = |name: &&BStr| !name.is_empty() && name.bytes().all(plain) && !is_known(lint, name);
+            if names.iter().all(free) {
+                hosts.extend(names.into_iter().map(BString::from));
+            }
+        }
+    }
+    hosts
+}
+
 fn unknown(lint: &mut Lint<'_>, asked: &[(ClassExpr, Pos)]) {
     let mut places: BTreeMap<&BStr, (&Pos, usize)> = BTreeMap::new();
     for (class, pos) in asked {
@@ -66,12 +91,12 @@ fn unknown(lint: &mut Lint<'_>, asked: &[(ClassExpr, Pos)]) {
             places.entry(name).or_insert((pos, 0)).1 += 1;
         }
     }
-    let context = &lint.program.context;
+    let hosts = hosts(lint);
     let mut found = Vec::new();
     let mut places: Vec<_> = places.into_iter().collect();
     places.sort_by_key(|(_, (pos, _))| (pos.line, pos.col));
     for (name, (pos, count)) in places {
-        if context.has(name) || context.negated().iter().any(|known| known == name) || lint.definers.knows(name) {
+        if is_known(lint, name) {
             continue;
         }
         let shape = hard::shape(name);
@@ -82,7 +107,7 @@ fn unknown(lint: &mut Lint<'_>, asked: &[(ClassExpr, Pos)]) {
         let whole = lint.whole && !lint.definers.open;
         let tone = match (&near, is_own_word(name)) {
             (Some(_), _) => Tone::Warning,
-            (None, _) if !whole => continue,
+            (None, _) if !whole || hosts.contains(name) => continue,
             (None, true) => Tone::Warning,
             (None, false) => Tone::Note,
         };
@@ -230,10 +255,11 @@ fn unused(lint: &mut Lint<'_>, asked: &[(ClassExpr, Pos)]) {
             how.contains("action sequence") || how.starts_with("SetState") || how.starts_with("the method")
         });
         if !elsewhere && first.how != "autodefine" {
-            found.push((
-                first.pos.clone(),
-                format!("nobody asks for the class '{name}' ({})", first.how),
-            ));
+            let message = match first.how.starts_with(&format!("{name} = (")) {
+                true => format!("the class '{name}' is defined here and nobody asks for it"),
+                false => format!("nobody asks for the class '{name}' ({})", first.how),
+            };
+            found.push((first.pos.clone(), message));
         }
     }
     for (pos, message) in found {

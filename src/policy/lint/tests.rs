@@ -137,6 +137,19 @@ fn a_class_that_comes_after_the_question_is_found() {
 }
 
 #[test]
+fn the_members_of_a_group_are_hosts_unless_they_are_nearly_a_class() {
+    let rest = "\nfiles:\n web|db::\n /x mode=600\n";
+    let policy = |groups: &str| format!("control: actionsequence = ( files )\nclasses:\n{groups}{rest}");
+    let hosts = " web = ( alpha Beta gamma_example_org delta.example.org -omega )\n db = ( web.!alpha )";
+    assert_eq!(found(&policy(hosts)), NOTHING);
+    assert_eq!(
+        found(&policy(" web = ( alpha Modnay )\n db = ( Mondax wbe.linux )")),
+        ["4:9 unknown-class", "4:16 unknown-class?"],
+        "a near miss of a known class, and a part of an expression"
+    );
+}
+
+#[test]
 fn a_class_nobody_asks_for_is_a_note() {
     let policy = "control: actionsequence = ( copy )\ngroups: idle = ( orc )\ncopy:\n /a dest=/b define=done_x\n";
     assert_eq!(found(policy), ["2:9 unused-class?", "4:13 unused-class?"]);

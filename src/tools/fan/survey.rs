@@ -6,7 +6,7 @@ use std::io;
 use serde_json::Value;
 
 use super::targets::Targets;
-use crate::diag::{Exit, Fail, Out, harmless, stderr_line};
+use crate::diag::{Exit, Fail, Out, harmless, relay_line, stderr_line};
 use crate::fan::{self, Answer, Input, Job, State, Stop};
 use crate::hosts::Host;
 use crate::remote;
@@ -68,7 +68,7 @@ impl Survey {
         for (label, answer) in self.labels.iter().zip(&self.answers) {
             for line in String::from_utf8_lossy(&answer.err).lines() {
                 let line = harmless(line.as_bytes());
-                stderr_line(&format!("{label}: {}", String::from_utf8_lossy(&line)));
+                relay_line(&format!("{label}: {}", String::from_utf8_lossy(&line)));
             }
             if answer.cut {
                 stderr_line(&format!(
