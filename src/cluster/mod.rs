@@ -11,6 +11,10 @@ pub trait Cluster {
     fn name(&self) -> Option<&str>;
     /// The names of its members, in the order of its configuration. Empty: this machine is in no cluster.
     fn members(&self) -> &[String];
+    /// The members that are up now, in the same order; none when that cannot be told from here.
+    fn up(&self) -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// No cluster.

@@ -50,6 +50,7 @@ pub struct Fail {
     exit: Exit,
     what: String,
     cause: Option<String>,
+    shown: Vec<String>,
     hints: Vec<String>,
 }
 
@@ -60,6 +61,7 @@ impl Fail {
             exit,
             what: plain(&what.to_string()),
             cause: None,
+            shown: Vec::new(),
             hints: Vec::new(),
         }
     }
@@ -73,6 +75,13 @@ impl Fail {
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         self.cause = Some(plain(&cause.to_string()));
+        self
+    }
+
+    /// Adds lines that show what is meant, such as the wrong place in a text; printed as they are, below the sentence.
+    #[must_use]
+    pub fn show(mut self, text: &str) -> Self {
+        self.shown.extend(text.lines().map(str::to_string));
         self
     }
 
@@ -99,6 +108,9 @@ impl Fail {
             return;
         }
         stderr_line(&format!("{prog}: {self}"));
+        for line in &self.shown {
+            stderr_line(&format!("    {line}"));
+        }
         for hint in &self.hints {
             stderr_line(&format!("  hint: {hint}"));
         }

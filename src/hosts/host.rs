@@ -114,4 +114,13 @@ fn is_target(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && !is_no_address(text)
+}
+
+/// Four numbers with dots are meant as an IPv4 address: `10.1.0.256` is none, and no name either.
+fn is_no_address(text: &str) -> bool {
+    text.as_bytes()[0].is_ascii_digit()
+        && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+        && text.split('.').count() == 4
+        && text.split('.').any(|part| part.parse::<u8>().is_err())
 }

@@ -1,164 +1,87 @@
-//! A set of hosts in the order they were named, the grammar that makes one, and its algebra.
+//! The grammar of host lists, and what expands one.
 //!
 //! ```text
 //! list    = item { ("," | blank | "!" | "&" | "^") item }     union, minus, and, either but not both: left to right
-//! item    = host | "^" file | "-" | "@" group                 "-" alone is standard input
+//! item    = host | "^" file | "-" | group | filter            "-" alone is standard input
 //!         | ("-" | "!") item                                  taken away from the whole list, wherever it stands
 //! host    = [user "@"] name [":" port]                        the name may hold ranges; IPv6 stands bare or in brackets
 //! range   = "[" part {"," part} "]"    part = N | N-M | N-M/STEP
+//! group   = "@" [source ":"] (name | "*") | "@@" [source]     the last: the names of the groups themselves
+//! filter  = "/" regular expression "/"                        keeps, of the whole list, what matches
+//!         | name with "*" or "?"                              all hosts of the default source that match
 //! ```
 
-use std::collections::HashSet;
-use std::fmt;
+use std::collections::HashMap;
 
+use super::error::ListError;
 use super::host::{Host, Parts};
+use super::items::{Item, items};
+use super::matcher::Matcher;
 use super::range;
+use super::set::HostSet;
 
 /// The most hosts one list may hold.
 pub const HOST_LIMIT: usize = 1_000_000;
 
-/// How deep files may name files.
+/// How deep files and groups may name files and groups.
 const DEPTH: usize = 8;
 
-/// Why a host list cannot be used: one sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListError(String);
+/// The most expressions and wildcard words of one list.
+const FILTERS: usize = 256;
 
-impl ListError {
-    /// An error with its sentence.
-    pub fn new(why: impl fmt::Display) -> Self {
-        ListError(why.to_string())
-    }
+/// The most groups that one word may stand for.
+const GROUPS: u128 = 10_000;
+
+/// The name of a group as it stands in a list.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupName<'a> {
+    /// `source` of `@source:name`.
+    pub source: Option<&'a str>,
+    /// The source of the group whose list this name stands in: what a name without a source means there.
+    pub within: Option<&'a str>,
+    /// The name alone.
+    pub name: &'a str,
 }
 
-impl fmt::Display for ListError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// What a group stands for.
+#[derive(Clone, Debug)]
+pub struct GroupText {
+    /// Lists, one on each line.
+    pub text: Vec<u8>,
+    /// What an error names before its sentence: `file:line`, or the source.
+    pub place: String,
+    /// The source of the group.
+    pub source: String,
 }
-
-impl std::error::Error for ListError {}
 
 /// Where the parts of a list come from that are not in its text.
 pub trait Sources {
     /// The content of the file named by `^file`.
-    fn file(&mut self, name: &str) -> Result<Vec<u8>, ListError>;
+    fn file(&mut self, name: &str) -> Result<Vec<u8>, ListError> {
+        Err(ListError::new(format!("'^{name}': files are not read here")))
+    }
     /// Standard input, for `-`.
-    fn stdin(&mut self) -> Result<Vec<u8>, ListError>;
-    /// The list that `@name` stands for.
-    fn group(&mut self, name: &str) -> Result<String, ListError>;
+    fn stdin(&mut self) -> Result<Vec<u8>, ListError> {
+        Err(ListError::new("'-': standard input is not read here"))
+    }
+    /// The lists that `@name` stands for.
+    fn group(&mut self, group: GroupName<'_>) -> Result<GroupText, ListError> {
+        Err(ListError::new(format!("'@{}': groups are not known here", group.name)))
+    }
+    /// The names of all groups of a source, the default one when none is named.
+    fn names(&mut self, _source: Option<&str>) -> Result<Vec<String>, ListError> {
+        Err(ListError::new("groups are not known here"))
+    }
+    /// All hosts of a source when it knows them by itself; otherwise all hosts are those of its groups.
+    fn all(&mut self, _source: Option<&str>) -> Result<Option<GroupText>, ListError> {
+        Ok(None)
+    }
 }
 
 /// No files, no input, no groups: the text alone.
 pub struct TextOnly;
 
-impl Sources for TextOnly {
-    fn file(&mut self, name: &str) -> Result<Vec<u8>, ListError> {
-        Err(ListError::new(format!("'^{name}': files are not read here")))
-    }
-    fn stdin(&mut self) -> Result<Vec<u8>, ListError> {
-        Err(ListError::new("'-': standard input is not read here"))
-    }
-    fn group(&mut self, name: &str) -> Result<String, ListError> {
-        Err(ListError::new(format!("'@{name}': groups are not known here")))
-    }
-}
-
-/// A set of hosts that remembers the order in which they were added.
-#[derive(Clone, Debug, Default)]
-pub struct HostSet {
-    order: Vec<Host>,
-    known: HashSet<Host>,
-}
-
-impl PartialEq for HostSet {
-    /// Equal as sets: order does not count.
-    fn eq(&self, other: &Self) -> bool {
-        self.known == other.known
-    }
-}
-
-impl HostSet {
-    /// An empty set.
-    pub fn new() -> Self {
-        HostSet::default()
-    }
-
-    /// Adds a host; a host that is there already keeps its place.
-    pub fn insert(&mut self, host: Host) {
-        if self.known.insert(host.clone()) {
-            self.order.push(host);
-        }
-    }
-
-    /// Whether the host is in the set.
-    pub fn contains(&self, host: &Host) -> bool {
-        self.known.contains(host)
-    }
-
-    /// How many hosts.
-    pub fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
-
-    /// The hosts in the order they were added.
-    pub fn iter(&self) -> std::slice::Iter<'_, Host> {
-        self.order.iter()
-    }
-
-    /// Adds all hosts of another set.
-    pub fn add(&mut self, other: &HostSet) {
-        for host in &other.order {
-            self.insert(host.clone());
-        }
-    }
-
-    /// Takes away the hosts of another set.
-    pub fn minus(&mut self, other: &HostSet) {
-        self.keep(|host| !other.contains(host));
-    }
-
-    /// Keeps what is in both sets.
-    pub fn and(&mut self, other: &HostSet) {
-        self.keep(|host| other.contains(host));
-    }
-
-    /// Keeps what is in one of the two sets but not in both.
-    pub fn xor(&mut self, other: &HostSet) {
-        let mut right = other.clone();
-        right.minus(self);
-        self.minus(other);
-        self.add(&right);
-    }
-
-    fn keep(&mut self, wanted: impl Fn(&Host) -> bool) {
-        self.order.retain(&wanted);
-        self.known.retain(wanted);
-    }
-}
-
-impl FromIterator<Host> for HostSet {
-    fn from_iter<T: IntoIterator<Item = Host>>(hosts: T) -> Self {
-        let mut set = HostSet::new();
-        for host in hosts {
-            set.insert(host);
-        }
-        set
-    }
-}
-
-impl IntoIterator for HostSet {
-    type Item = Host;
-    type IntoIter = std::vec::IntoIter<Host>;
-    fn into_iter(self) -> Self::IntoIter {
-        self.order.into_iter()
-    }
-}
+impl Sources for TextOnly {}
 
 /// Expands a list whose parts all stand in its text.
 pub fn expand(text: &str) -> Result<HostSet, ListError> {
@@ -167,35 +90,110 @@ pub fn expand(text: &str) -> Result<HostSet, ListError> {
 
 /// Expands a list; `sources` gives the files, groups and input it names.
 pub fn expand_with(text: &str, sources: &mut dyn Sources) -> Result<HostSet, ListError> {
-    let (mut set, away) = level(text, sources, 0)?;
-    set.minus(&away);
-    Ok(set)
+    let mut build = Build::default();
+    Expander::new(sources).text(text, &mut build)?;
+    Ok(build.close())
+}
+
+/// Applies a list to hosts that were found elsewhere when it names none itself, only what to keep or to leave out
+/// (`-n3`, `/web/`). `None`: it does name hosts, or says nothing.
+pub fn only_filters(text: &str) -> Result<bool, ListError> {
+    let items = items(text)?;
+    let filter = |item: &Item<'_>| item.away || (item.operator == b',' && item.word.starts_with('/'));
+    Ok(!items.is_empty() && items.iter().all(filter))
+}
+
+/// Leaves out of `set` what a list takes away, and keeps what its expressions match (see [`only_filters`]).
+pub fn filter_with(text: &str, set: HostSet, sources: &mut dyn Sources) -> Result<HostSet, ListError> {
+    let mut build = Build {
+        set,
+        ..Build::default()
+    };
+    Expander::new(sources).text(text, &mut build)?;
+    Ok(build.close())
+}
+
+/// What a list chooses out of hosts that are there (`-x`, `-i`): those it names, and those its expressions and wildcards
+/// match.
+pub struct Choice {
+    set: HostSet,
+    matchers: Vec<Matcher>,
+}
+
+impl Choice {
+    /// Reads a list.
+    pub fn read(text: &str, sources: &mut dyn Sources) -> Result<Self, ListError> {
+        let mut expander = Expander::new(sources);
+        let (mut build, mut matchers) = (Build::default(), Vec::new());
+        let items = items(text)?;
+        let plain = items.iter().all(|item| item.operator == b',' && !item.away);
+        for item in items {
+            let group = !plain || item.word.starts_with(['@', '^']);
+            let at = |e: ListError| e.at(text, item.word);
+            match if group {
+                None
+            } else {
+                Matcher::of(item.word).map_err(at)?
+            } {
+                Some(matcher) => {
+                    expander.one_filter_more()?;
+                    matchers.push(matcher);
+                }
+                None => expander.item(item, &mut build).map_err(at)?,
+            }
+        }
+        Ok(Choice {
+            set: build.close(),
+            matchers,
+        })
+    }
+
+    /// Whether it chooses a host.
+    pub fn holds(&self, host: &Host) -> bool {
+        self.set.contains(host) || self.matchers.iter().any(|matcher| matcher.matches(&host.name))
+    }
 }
 
 /// Reads the lines of a host file (WCOLL, CFANOUT_HOSTS, `^file`, standard input): a list on each line, `#` begins a
 /// comment. Errors name the line.
 pub fn expand_lines(bytes: &[u8], name: &str, sources: &mut dyn Sources) -> Result<HostSet, ListError> {
-    lines(bytes, name, sources, 0).map(|(mut set, away)| {
-        set.minus(&away);
-        set
-    })
+    let mut build = Build::default();
+    Expander::new(sources).lines(bytes, name, true, &mut build)?;
+    Ok(build.close())
 }
 
-/// The hosts to have, and those to take away from everything at the very end.
-type Pair = (HostSet, HostSet);
+/// The hosts to have, and what holds for all of them at the very end.
+#[derive(Default)]
+struct Build {
+    set: HostSet,
+    away: HostSet,
+    keep: Vec<Matcher>,
+    drop: Vec<Matcher>,
+}
 
-fn lines(bytes: &[u8], name: &str, sources: &mut dyn Sources, depth: usize) -> Result<Pair, ListError> {
-    let (mut set, mut away) = Pair::default();
-    for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
-        let at = |why: &dyn fmt::Display| ListError::new(format!("{name}:{}: {why}", index + 1));
-        let text = std::str::from_utf8(line).map_err(|_| at(&"a host name is not UTF-8 text"))?;
-        let text = text.split('#').next().unwrap_or_default();
-        let (more, less) = level(text, sources, depth).map_err(|e| at(&e))?;
-        set.add(&more);
-        away.add(&less);
-        bound(set.len() as u128)?;
+impl Build {
+    fn close(mut self) -> HostSet {
+        self.set.minus(&self.away);
+        if !(self.keep.is_empty() && self.drop.is_empty()) {
+            let wanted = |host: &Host| {
+                self.keep.iter().all(|matcher| matcher.matches(&host.name))
+                    && !self.drop.iter().any(|matcher| matcher.matches(&host.name))
+            };
+            self.set.keep(wanted);
+        }
+        self.set
     }
-    Ok((set, away))
+
+    fn merge(&mut self, other: Build) {
+        self.set.add(&other.set);
+        self.away.add(&other.away);
+        self.keep.extend(other.keep);
+        self.drop.extend(other.drop);
+    }
+
+    fn bounded(&self) -> Result<(), ListError> {
+        bound(self.set.len().max(self.away.len()) as u128)
+    }
 }
 
 fn bound(count: u128) -> Result<(), ListError> {
@@ -207,106 +205,251 @@ fn bound(count: u128) -> Result<(), ListError> {
     Ok(())
 }
 
-fn level(text: &str, sources: &mut dyn Sources, depth: usize) -> Result<Pair, ListError> {
-    if depth > DEPTH {
-        return Err(ListError::new(format!(
-            "files and groups name each other more than {DEPTH} deep"
-        )));
-    }
-    let (mut set, mut away) = Pair::default();
-    for (operator, item) in items(text)? {
-        let (away_item, item) = match item.strip_prefix(['!', '-']) {
-            Some(rest) if !rest.is_empty() => (true, rest),
-            _ => (false, item),
-        };
-        let (more, less) = one(item, sources, depth)?;
-        match operator {
-            _ if away_item => away.add(&more),
-            ',' => set.add(&more),
-            '!' => set.minus(&more),
-            '&' => set.and(&more),
-            _ => set.xor(&more),
+struct Expander<'a> {
+    sources: &'a mut dyn Sources,
+    /// Groups that were asked for already, and how many hosts are remembered so.
+    groups: HashMap<String, HostSet>,
+    remembered: usize,
+    /// The files and groups that are being read, as they are written in a list.
+    open: Vec<String>,
+    within: Option<String>,
+    filters: usize,
+}
+
+impl<'a> Expander<'a> {
+    fn new(sources: &'a mut dyn Sources) -> Self {
+        Expander {
+            sources,
+            groups: HashMap::new(),
+            remembered: 0,
+            open: Vec::new(),
+            within: None,
+            filters: 0,
         }
-        away.add(&less);
-        bound(set.len() as u128)?;
     }
-    Ok((set, away))
+
+    fn text(&mut self, text: &str, build: &mut Build) -> Result<(), ListError> {
+        let items = items(text)?;
+        // Operators reach no further to the left than the line they stand on.
+        let mut line = items.iter().any(|item| item.operator != b',').then(Build::default);
+        for item in items {
+            let build = line.as_mut().unwrap_or(build);
+            self.item(item, build).map_err(|e| e.at(text, item.word))?;
+        }
+        if let Some(line) = line {
+            build.merge(line);
+            build.bounded()?;
+        }
+        Ok(())
+    }
+
+    fn lines(&mut self, bytes: &[u8], name: &str, numbered: bool, build: &mut Build) -> Result<(), ListError> {
+        for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
+            let place = |e: ListError| match numbered {
+                true => e.found_in(&format!("{name}:{}", index + 1)),
+                false => e.found_in(name),
+            };
+            let text = std::str::from_utf8(line).map_err(|_| place(ListError::new("a host name is not UTF-8 text")))?;
+            let text = text.split('#').next().unwrap_or_default();
+            self.text(text, build).map_err(place)?;
+        }
+        Ok(())
+    }
+
+    fn one_filter_more(&mut self) -> Result<(), ListError> {
+        self.filters += 1;
+        match self.filters {
+            0..=FILTERS => Ok(()),
+            _ => Err(ListError::new(format!(
+                "more than {FILTERS} expressions or wildcard words"
+            ))),
+        }
+    }
+
+    fn item(&mut self, item: Item<'_>, build: &mut Build) -> Result<(), ListError> {
+        let group = item.word.starts_with(['@', '^']);
+        let matcher = if group { None } else { Matcher::of(item.word)? };
+        if let Some(matcher) = matcher {
+            self.one_filter_more()?;
+            match (item.operator, &matcher) {
+                _ if item.away => build.drop.push(matcher),
+                (b'!', _) => build.set.keep(|host| !matcher.matches(&host.name)),
+                (b'&', _) => build.set.keep(|host| matcher.matches(&host.name)),
+                (b',', Matcher::Regex(_)) => build.keep.push(matcher),
+                (operator, Matcher::Globs(_)) => {
+                    let mut all = Build::default();
+                    self.all(None, &mut all)?;
+                    let mut all = all.close();
+                    all.keep(|host| matcher.matches(&host.name));
+                    match operator {
+                        b',' => build.set.add(&all),
+                        _ => build.set.xor(&all),
+                    }
+                }
+                _ => return Err(ListError::new("an expression cannot follow a '^': it names no hosts")),
+            }
+        } else if item.operator == b',' && !item.away {
+            self.hosts(item.word, build)?;
+        } else {
+            let mut operand = Build::default();
+            self.hosts(item.word, &mut operand)?;
+            let other = operand.close();
+            match item.operator {
+                _ if item.away => build.away.add(&other),
+                b'!' => build.set.minus(&other),
+                b'&' => build.set.and(&other),
+                _ => build.set.xor(&other),
+            }
+        }
+        build.bounded()
+    }
+
+    fn hosts(&mut self, word: &str, build: &mut Build) -> Result<(), ListError> {
+        if word == "-" {
+            let bytes = self.sources.stdin()?;
+            return self.lines(&bytes, "standard input", true, build);
+        }
+        if let Some(file) = word.strip_prefix('^') {
+            self.enter(word)?;
+            let bytes = self.sources.file(file)?;
+            self.lines(&bytes, file, true, build)?;
+            self.open.pop();
+            return Ok(());
+        }
+        match word.strip_prefix('@') {
+            Some(group) => self.groups(group, build),
+            None => host(word, &mut build.set),
+        }
+    }
+
+    /// Remembers that a file or group is being read; refuses one that is being read already.
+    fn enter(&mut self, word: &str) -> Result<(), ListError> {
+        if let Some(at) = self.open.iter().position(|open| open == word) {
+            let ring = self.open[at..].join(" names ");
+            return Err(ListError::new(format!("'{word}' names itself: {ring} names {word}")));
+        }
+        if self.open.len() >= DEPTH {
+            return Err(ListError::new(format!(
+                "files and groups name each other more than {DEPTH} deep"
+            )));
+        }
+        self.open.push(word.to_string());
+        Ok(())
+    }
+
+    /// What follows the `@`.
+    fn groups(&mut self, word: &str, build: &mut Build) -> Result<(), ListError> {
+        if let Some(source) = word.strip_prefix('@') {
+            let source = Some(source).filter(|source| !source.is_empty());
+            for name in self.sources.names(source)? {
+                build.set.insert(Host::named(&name).map_err(ListError::new)?);
+            }
+            return Ok(());
+        }
+        let (source, name) = match word.split_once(':') {
+            Some((source, name)) => (Some(source), name),
+            None => (None, word),
+        };
+        if name.is_empty() {
+            return Err(ListError::new("a group needs a name after the '@'"));
+        }
+        if name == "*" {
+            let within = source.map(str::to_string).or_else(|| self.within.clone());
+            return self.all(within.as_deref(), build);
+        }
+        if let Some(matcher) = Matcher::of(name)? {
+            for name in self.sources.names(source)? {
+                if matcher.matches(&name) {
+                    self.group(source, &name, build)?;
+                }
+            }
+            return Ok(());
+        }
+        if !name.contains('[') {
+            return self.group(source, name, build);
+        }
+        let pattern = range::Pattern::parse(name).map_err(ListError::new)?;
+        if pattern.count() > GROUPS {
+            return Err(ListError::new(format!("'@{word}' is more than {GROUPS} groups")));
+        }
+        for name in pattern.names() {
+            self.group(source, &name, build)?;
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, source: Option<&str>, name: &str, build: &mut Build) -> Result<(), ListError> {
+        let within = self.within.clone();
+        let word = match source.or(within.as_deref()) {
+            Some(source) => format!("@{source}:{name}"),
+            None => format!("@{name}"),
+        };
+        if let Some(set) = self.groups.get(&word) {
+            build.set.add(set);
+            return Ok(());
+        }
+        let found = self.sources.group(GroupName {
+            source,
+            within: within.as_deref(),
+            name,
+        })?;
+        self.enter(&format!("@{}:{name}", found.source))?;
+        let set = self.group_text(found)?;
+        self.open.pop();
+        build.set.add(&set);
+        self.remembered += set.len();
+        if self.remembered <= HOST_LIMIT {
+            self.groups.insert(word, set);
+        }
+        Ok(())
+    }
+
+    /// The hosts a group's text stands for; names without a source are of the group's own.
+    fn group_text(&mut self, found: GroupText) -> Result<HostSet, ListError> {
+        let outer = self.within.replace(found.source);
+        let mut build = Build::default();
+        let numbered = found.text.trim_ascii().contains(&b'\n');
+        self.lines(&found.text, &found.place, numbered, &mut build)?;
+        self.within = outer;
+        Ok(build.close())
+    }
+
+    fn all(&mut self, source: Option<&str>, build: &mut Build) -> Result<(), ListError> {
+        if let Some(found) = self.sources.all(source)? {
+            let word = format!("@{}:*", found.source);
+            self.enter(&word)?;
+            let set = self.group_text(found)?;
+            self.open.pop();
+            build.set.add(&set);
+            return Ok(());
+        }
+        let names = self.sources.names(source)?;
+        if self.open.len() >= DEPTH {
+            return self.enter("@*");
+        }
+        for name in names {
+            self.group(source, &name, build)?;
+            build.bounded()?;
+        }
+        Ok(())
+    }
 }
 
-fn one(item: &str, sources: &mut dyn Sources, depth: usize) -> Result<Pair, ListError> {
-    if item == "-" {
-        let bytes = sources.stdin()?;
-        return lines(&bytes, "standard input", sources, depth + 1);
-    }
-    if let Some(file) = item.strip_prefix('^') {
-        let bytes = sources.file(file)?;
-        return lines(&bytes, file, sources, depth + 1);
-    }
-    if let Some(group) = item.strip_prefix('@') {
-        let text = sources.group(group)?;
-        let (mut set, away) = level(&text, sources, depth + 1)?;
-        set.minus(&away);
-        return Ok((set, HostSet::new()));
-    }
-    Ok((host(item)?, HostSet::new()))
-}
-
-fn host(item: &str) -> Result<HostSet, ListError> {
-    let parts = Parts::split(item).map_err(ListError)?;
+fn host(word: &str, set: &mut HostSet) -> Result<(), ListError> {
+    let parts = Parts::split(word).map_err(ListError::new)?;
     // An IPv6 address in brackets is no range: it has colons.
     if parts.name.contains(':') || !parts.name.contains(['[', ']']) {
-        return Ok(HostSet::from_iter([Host::parse(item).map_err(ListError)?]));
+        set.insert(Host::parse(word).map_err(ListError::new)?);
+        return Ok(());
     }
-    let pattern = range::Pattern::parse(parts.name).map_err(|why| ListError::new(format!("'{item}': {why}")))?;
+    let pattern = range::Pattern::parse(parts.name).map_err(|why| ListError::new(format!("'{word}': {why}")))?;
     bound(pattern.count())?;
-    let mut set = HostSet::new();
     for name in pattern.names() {
         set.insert(Host {
             user: parts.user.map(str::to_string),
             port: parts.port,
-            ..Host::named(&name).map_err(ListError)?
+            ..Host::named(&name).map_err(ListError::new)?
         });
     }
-    Ok(set)
-}
-
-/// Cuts a list into items, each with the operator before it.
-fn items(text: &str) -> Result<Vec<(char, &str)>, ListError> {
-    let mut found = Vec::new();
-    let (mut operator, mut start, mut depth) = (',', None::<usize>, 0usize);
-    for (at, c) in text.char_indices() {
-        let item = start.map(|s| &text[s..at]).unwrap_or_default();
-        let file = item.trim_start_matches(['!', '-']).starts_with('^');
-        match c {
-            '[' => depth += 1,
-            ']' if depth == 0 => return Err(ListError::new(format!("']' without '[' in '{text}'"))),
-            ']' => depth -= 1,
-            _ => {}
-        }
-        let between = depth == 0 && (c == ',' || c.is_ascii_whitespace());
-        let infix =
-            depth == 0 && matches!(c, '!' | '&' | '^') && !item.is_empty() && !file && item != "!" && item != "-";
-        if !(between || infix) {
-            start.get_or_insert(at);
-            continue;
-        }
-        if start.take().is_some() {
-            found.push((operator, item));
-            operator = ',';
-        }
-        if infix {
-            operator = c;
-        }
-    }
-    if depth > 0 {
-        return Err(ListError::new(format!("'[' without ']' in '{text}'")));
-    }
-    match start {
-        Some(start) => found.push((operator, &text[start..])),
-        None if operator != ',' => {
-            return Err(ListError::new(format!("nothing follows the '{operator}' in '{text}'")));
-        }
-        None => {}
-    }
-    Ok(found)
+    Ok(())
 }

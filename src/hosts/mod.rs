@@ -1,21 +1,33 @@
-//! Host lists: the grammar `n[1-10,12]`, readers of `cfrun.hosts` and WCOLL files, and address ranges.
+//! Host lists: the grammar `n[1-10,12]`, groups, readers of `cfrun.hosts` and WCOLL files, and address ranges.
 //!
-//! Pure but for reading a named file. Does not resolve names (see `dns`).
+//! Pure but for reading a named file, and for `groups`. Does not resolve names (see `dns`).
 
 pub mod addr;
 pub mod cfrun_hosts;
+mod error;
 mod fold;
+pub mod groups;
 mod host;
+mod items;
 mod list;
+mod matcher;
 mod natural;
 mod range;
+mod set;
 
 pub use addr::{AddrRange, NoRange};
 pub use cfrun_hosts::{CfrunHost, CfrunHosts, CfrunHostsFile, OutputLevel};
-pub use fold::fold;
+pub use error::ListError;
+pub use fold::{Steps, Style, fold, fold_parts};
+pub use groups::Groups;
 pub use host::Host;
-pub use list::{HOST_LIMIT, HostSet, ListError, Sources, TextOnly, expand, expand_lines, expand_with};
+pub use list::{
+    Choice, GroupName, GroupText, HOST_LIMIT, Sources, TextOnly, expand, expand_lines, expand_with, filter_with,
+    only_filters,
+};
 pub use natural::natural;
+pub use range::indices;
+pub use set::HostSet;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -64,6 +64,19 @@ fn number(digits: &str, whole: &str) -> Result<u64, String> {
         .map_err(|_| format!("'{whole}' is not a range of numbers"))
 }
 
+/// The places below `len` that ranges such as `0-3,9` or `1-9/2` name, each once, in ascending order.
+pub fn indices(text: &str, len: usize) -> Result<Vec<usize>, String> {
+    let mut found = std::collections::BTreeSet::new();
+    for part in text.split(',') {
+        let range = Range::parse(part.trim())?;
+        let last = range.last.min((len as u64).saturating_sub(1));
+        if range.first < len as u64 {
+            found.extend((range.first..=last).step_by(range.step as usize).map(|n| n as usize));
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
 impl<'a> Pattern<'a> {
     /// Takes a name apart. Gives a sentence when a bracket holds no ranges.
     pub fn parse(name: &'a str) -> Result<Self, String> {

@@ -94,9 +94,10 @@ fn what_is_wrong_is_said_in_one_sentence() {
         "'n[1-010]': the two ends of '1-010' have different numbers of digits"
     );
     assert_eq!(why("n[a-b]"), "'n[a-b]': 'a-b' is not a range of numbers");
-    assert_eq!(why("n[1-3"), "'[' without ']' in 'n[1-3'");
-    assert_eq!(why("n1-3]"), "']' without '[' in 'n1-3]'");
-    assert_eq!(why("a!"), "nothing follows the '!' in 'a!'");
+    assert_eq!(why("n[1-3"), "'[' without ']'");
+    assert_eq!(why("n1-3]"), "']' without '['");
+    assert_eq!(why("a!"), "nothing follows the '!'");
+    assert_eq!(why("10.1.0.[255-256]"), "'10.1.0.256' is not a host name or address");
     assert_eq!(why("h:0"), "'h:0' has no port from 1 to 65535 after the colon");
     assert_eq!(why("h;reboot"), "'h;reboot' is not a host name or address");
     assert_eq!(
@@ -112,14 +113,19 @@ impl Sources for Table {
             "/etc/web" => Ok(b"# front\nw[1-2]  # two\n\nw9,w10\n-w9\n".to_vec()),
             "loop" => Ok(b"^loop\n".to_vec()),
             "bad" => Ok(b"ok\nn[\n".to_vec()),
+            deep if deep.starts_with("deep") => Ok(format!("^{deep}x").into()),
             _ => Err(ListError::new("no such file")),
         }
     }
     fn stdin(&mut self) -> Result<Vec<u8>, ListError> {
         Ok(b"s1 s2\r\ns3".to_vec())
     }
-    fn group(&mut self, name: &str) -> Result<String, ListError> {
-        Ok(format!("{name}[1-2]"))
+    fn group(&mut self, group: GroupName<'_>) -> Result<GroupText, ListError> {
+        Ok(GroupText {
+            text: format!("{}[1-2]", group.name).into(),
+            place: "table".into(),
+            source: "t".into(),
+        })
     }
 }
 
@@ -127,13 +133,20 @@ impl Sources for Table {
 fn files_input_and_groups_are_parts_of_a_list() {
     let set = |text: &str| expand_with(text, &mut Table).map(|set| fold(set.iter()));
     assert_eq!(set("^/etc/web,x1").unwrap(), "w[1-2,10],x1");
-    assert_eq!(set("^/etc/web!w1").unwrap_err().to_string(), "no such file");
+    assert_eq!(set("^/etc/web!w1").unwrap(), "w[2,10]");
+    assert_eq!(set("^/etc/wob!w1").unwrap_err().to_string(), "no such file");
     assert_eq!(set("-").unwrap(), "s[1-3]");
     assert_eq!(set("@db,!@db&db1").unwrap(), "");
     assert_eq!(set("@db!db1").unwrap(), "db2");
     assert_eq!(set("x,-^/etc/web,w1,w10").unwrap(), "x");
-    assert!(set("^loop").unwrap_err().to_string().contains("more than 8 deep"));
-    assert_eq!(set("^bad").unwrap_err().to_string(), "bad:2: '[' without ']' in 'n['");
+    assert_eq!(
+        set("^loop").unwrap_err().to_string(),
+        "loop:1: '^loop' names itself: ^loop names ^loop"
+    );
+    assert!(set("^deep").unwrap_err().to_string().ends_with("more than 8 deep"));
+    let bad = set("^bad").unwrap_err();
+    assert_eq!(bad.to_string(), "bad:2: '[' without ']'");
+    assert_eq!(bad.pointer(), Some("n[\n ^"));
 }
 
 #[test]
@@ -156,6 +169,85 @@ fn folding_10000_shuffled_names_is_quick_and_exact() {
     // A fixed shuffle: multiply by a number prime to 10,000.
     hosts = (0..10_000).map(|i| hosts[i * 7919 % 10_000].clone()).collect();
     assert_eq!(fold(&hosts), "n[00001-10000]");
+}
+
+#[test]
+fn steps_axes_and_runs_are_written_when_asked_for() {
+    let parts = |text: &str, style: Style| fold_parts(expand(text).unwrap().iter(), &style).join(" ");
+    let steps = |steps| Style {
+        steps: Some(steps),
+        ..Style::default()
+    };
+    assert_eq!(parts("n[2,4,6]", steps(Steps::Count(3))), "n[2-6/2]");
+    assert_eq!(parts("n[2,4,6]", steps(Steps::Count(4))), "n[2,4,6]");
+    assert_eq!(parts("n[2,4,6-7]", steps(Steps::Percent(100))), "n[2,4,6-7]");
+    assert_eq!(parts("n[2,4,6-7,20]", steps(Steps::Percent(50))), "n[2-6/2,7,20]");
+    assert_eq!(parts("n[004-104/20]", steps(Steps::Count(3))), "n[004-104/20]");
+    let axes = |axes: &[i32]| Style {
+        axes: Some(axes.to_vec()),
+        ..Style::default()
+    };
+    let four = "dc[1-2]n[1-2]";
+    assert_eq!(parts(four, axes(&[1])), "dc[1-2]n1 dc[1-2]n2");
+    assert_eq!(parts(four, axes(&[2])), "dc1n[1-2] dc2n[1-2]");
+    assert_eq!(parts(four, axes(&[-1])), "dc1n[1-2] dc2n[1-2]");
+    assert_eq!(parts("n[1-3]", axes(&[7])), "n[1-3]");
+    let contiguous = Style {
+        contiguous: true,
+        ..Style::default()
+    };
+    assert_eq!(
+        parts("dc[1,3]n[1-2,4-5],x", contiguous),
+        "dc1n[1-2] dc1n[4-5] dc3n[1-2] dc3n[4-5] x"
+    );
+}
+
+#[test]
+fn places_are_named_like_ranges() {
+    assert_eq!(indices("0-3,9,2", 100).unwrap(), [0, 1, 2, 3, 9]);
+    assert_eq!(indices("1-9/2", 6).unwrap(), [1, 3, 5]);
+    assert_eq!(indices("0-999999999999999999", 3).unwrap(), [0, 1, 2]);
+    assert_eq!(indices("7", 0).unwrap(), [0; 0]);
+    assert!(indices("a", 5).is_err());
+}
+
+#[test]
+fn filters_keep_and_choices_hold_what_matches() {
+    assert_eq!(names("web[1-3],db1,/^web/,-/3/"), ["web1", "web2"]);
+    assert_eq!(names("web[1-3],db1!web*"), ["db1"]);
+    assert_eq!(why("a^/b/"), "an expression cannot follow a '^': it names no hosts");
+    assert_eq!(why("web*"), "groups are not known here");
+    let many = "-a*,".repeat(257);
+    assert_eq!(why(&many), "more than 256 expressions or wildcard words");
+    let choice = Choice::read("n1,w*,/9$/", &mut TextOnly).unwrap();
+    let held: Vec<String> = names("n[1-2],web1,n9")
+        .into_iter()
+        .filter(|name| choice.holds(&Host::named(name).unwrap()))
+        .collect();
+    assert_eq!(held, ["n1", "web1", "n9"]);
+    assert!(only_filters("-n1 /x/").unwrap() && !only_filters("-n1,n2").unwrap() && !only_filters("").unwrap());
+}
+
+#[test]
+fn the_wrong_place_of_a_list_is_pointed_at() {
+    let pointer = |text: &str| expand(text).unwrap_err().pointer().unwrap().to_string();
+    assert_eq!(pointer("a,n[3-1],b"), "a,n[3-1],b\n  ^^^^^^");
+    assert_eq!(pointer("a!b&"), "a!b&\n   ^");
+    assert_eq!(pointer("a b[1"), "a b[1\n   ^");
+}
+
+fn any_style() -> impl Strategy<Value = Style> {
+    let steps = prop_oneof![
+        Just(None),
+        (3..6usize).prop_map(|n| Some(Steps::Count(n))),
+        (1..101u8).prop_map(|n| Some(Steps::Percent(n)))
+    ];
+    let axes = proptest::option::of(proptest::collection::vec(-2..4i32, 1..3));
+    (steps, axes, any::<bool>()).prop_map(|(steps, axes, contiguous)| Style {
+        steps,
+        axes,
+        contiguous,
+    })
 }
 
 fn any_host() -> impl Strategy<Value = Host> {
@@ -182,6 +274,26 @@ proptest! {
     }
 
     #[test]
+    fn whatever_the_style_the_set_stays_the_same(set in any_set(), style in any_style()) {
+        let parts = fold_parts(set.iter(), &style);
+        prop_assert_eq!(expand(&parts.join(",")).unwrap(), set.clone(), "{:?}", parts);
+        let sum: usize = parts.iter().map(|part| expand(part).unwrap().len()).sum();
+        prop_assert_eq!(sum, set.len(), "a host is in two lists: {:?}", parts);
+    }
+
+    #[test]
+    fn products_of_several_brackets_come_back_as_written(
+        a in 0..30u64, b in 0..5u64, c in 0..200u64, d in 1..9u64, width in 1..4usize,
+    ) {
+        let list = format!("r[{a}-{}]n[{c:0width$}-{:0width$}].x", a + b, c + d);
+        let set = expand(&list).unwrap();
+        prop_assert_eq!(set.len() as u64, (b + 1) * (d + 1));
+        let folded = fold(set.iter());
+        prop_assert_eq!(expand(&folded).unwrap(), set);
+        prop_assert!(folded.len() <= list.len(), "{} {}", folded, list);
+    }
+
+    #[test]
     fn the_set_operations_obey_the_laws(a in any_set(), b in any_set()) {
         let (mut union, mut both, mut either, mut left) = (a.clone(), a.clone(), a.clone(), a.clone());
         union.add(&b);
@@ -201,7 +313,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_parser_fall_over(text in "[-a-c0-9\\[\\],!&^@:/. ]{0,40}") {
+    fn no_text_makes_the_parser_fall_over(text in "[-a-c0-9\\[\\],!&^@:/.*?\\\\ ]{0,40}") {
         if let Ok(set) = expand(&text) {
             prop_assert!(set.len() <= HOST_LIMIT);
             prop_assert!(set.iter().all(|host| !host.name.starts_with('-') && !host.name.is_empty()));

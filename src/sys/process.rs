@@ -101,6 +101,8 @@ pub struct Command {
     pub search_path: bool,
     /// Bytes of one line that are kept.
     pub line_limit: usize,
+    /// Standard error goes where ours goes, not into the pipe of standard output.
+    pub errors_apart: bool,
 }
 
 impl Command {
@@ -118,6 +120,7 @@ impl Command {
             env: Vec::new(),
             search_path: false,
             line_limit: LINE_LIMIT,
+            errors_apart: false,
         }
     }
 }
@@ -159,7 +162,11 @@ pub fn run_until(command: &Command, line: &mut dyn FnMut(&[u8]) -> ControlFlow<(
         (Some(reader), Some(writer))
     };
     if let Some(writer) = writer {
-        builder.stderr(writer.try_clone()?).stdout(writer);
+        match command.errors_apart {
+            true => builder.stderr(Stdio::inherit()),
+            false => builder.stderr(writer.try_clone()?),
+        };
+        builder.stdout(writer);
     } else {
         builder.stdout(Stdio::null()).stderr(Stdio::null());
     }

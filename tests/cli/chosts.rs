@@ -52,7 +52,166 @@ fn wrong_lists_are_refused_with_status_2() {
     let output = run(&["n[1-999999999999]"], "");
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(said, "chosts: the list names more than 1000000 hosts (999999999999)\n");
+    assert_eq!(
+        said,
+        "chosts: the list names more than 1000000 hosts (999999999999)\n    n[1-999999999999]\n    ^^^^^^^^^^^^^^^^^\n"
+    );
+    let said = |args: &[&str]| {
+        let output = run(args, "n1\nn[2\n");
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(
+        said(&["n1", "-x", "a,b!"]),
+        "chosts: --exclude: nothing follows the '!'\n    a,b!\n       ^\n"
+    );
+    assert_eq!(
+        said(&["-"]),
+        "chosts: standard input:2: '[' without ']'\n    n[2\n     ^\n"
+    );
+    assert!(said(&["--autostep", "2", "n1"]).contains("from 3 on"));
+    assert!(said(&["--axis", "0", "n1"]).contains("--axis is a list of places"));
+    assert!(said(&["-O", "x", "n1"]).contains("-O needs one %s"));
+    assert!(said(&["-I", "3-1", "n1"]).contains("runs backwards"));
+    assert!(said(&["--groupsource", "no", "-a"]).contains("there is no group source 'no'"));
+}
+
+#[test]
+fn operations_are_done_in_the_order_in_which_they_stand() {
+    assert_eq!(out(&["n[1-9]", "-x", "n[1-3]", "n2", "-i", "n[2-5]"], ""), "n[2,4-5]\n");
+    assert_eq!(out(&["n[1-9]", "-i", "n[2-5]", "-x", "n[1-3]", "n2"], ""), "n[2,4-5]\n");
+    assert_eq!(out(&["n[1-3]", "-X", "n[3-4]", "-x", "n4"], ""), "n[1-2]\n");
+    assert_eq!(out(&["n[1-3]", "-x", "n4", "-X", "n[3-4]"], ""), "n[1-2,4]\n");
+    // The old way, the list last.
+    assert_eq!(out(&["-x", "n1", "n[1-3]"], ""), "n[2-3]\n");
+    assert_eq!(out(&["web[1-3],db[1-2]", "-x", "web*,/1$/"], ""), "db2\n");
+    assert_eq!(out(&["web[1-3],db[1,3]", "-i", "/b[12]$/"], ""), "db1,web[1-2]\n");
+    assert_eq!(out(&["web[1-3],db1,/^web/"], ""), "web[1-3]\n");
+}
+
+#[test]
+fn lists_are_sliced_cut_into_runs_and_formed() {
+    assert_eq!(out(&["-I", "0,3-4", "n[1-9]"], ""), "n[1,4-5]\n");
+    assert_eq!(out(&["--slice", "0-99/2", "n[1-5]"], ""), "n[1,3,5]\n");
+    assert_eq!(
+        out(&["--contiguous", "dc[1,3]n[1-2,4]"], ""),
+        "dc1n[1-2]\ndc1n4\ndc3n[1-2]\ndc3n4\n"
+    );
+    assert_eq!(out(&["--contiguous", "-e", "n[1-3,5]"], ""), "n1,n2,n3\nn5\n");
+    assert_eq!(out(&["--contiguous", "-c", "n[1-3,5]"], ""), "3\n1\n");
+    assert_eq!(out(&["--autostep", "3", "n[2,4,6]"], ""), "n[2-6/2]\n");
+    assert_eq!(out(&["--autostep", "auto", "n[2,4,6-7]"], ""), "n[2,4,6-7]\n");
+    assert_eq!(out(&["--autostep", "50%", "n[2,4,6-7,20]"], ""), "n[2-6/2,7,20]\n");
+    assert_eq!(out(&["--axis", "1", "dc[1-2]n[1-2]"], ""), "dc[1-2]n1,dc[1-2]n2\n");
+    assert_eq!(out(&["--axis", "-1", "dc[1-2]n[1-2]"], ""), "dc1n[1-2],dc2n[1-2]\n");
+    assert_eq!(out(&["-O", "%s-ib", "n[1-2]"], ""), "n[1-2]-ib\n");
+    assert_eq!(
+        out(&["-e", "-O", "ssh %s true", "n[1-2]"], ""),
+        "ssh n1 true\nssh n2 true\n"
+    );
+    assert_eq!(out(&["-R", "1,2,3", "7-9", "-x", "8"], ""), "1-3,7,9\n");
+    assert_eq!(out(&["-R", "-e", "-"], "01-03 9\n"), "01\n02\n03\n9\n");
+}
+
+#[test]
+fn the_status_tells_whether_a_host_is_in_the_list() {
+    for (host, status) in [("n3", 0), ("n[2-4]", 0), ("n[3-6]", 1), ("x", 1)] {
+        let output = run(&["--contains", host, "n[1-5]"], "");
+        assert_eq!(output.status.code(), Some(status), "{host}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn groups_are_listed_and_lists_are_folded_back_to_them() {
+    let hosts = Hosts::new();
+    let etc = hosts.dir.path().join("root/etc/dsau");
+    std::fs::create_dir_all(etc.join("groups.d")).unwrap();
+    std::fs::write(
+        etc.join("groups.d/site.groups"),
+        "rack1: n[1-4]\nrack2: n[5-8]\ndb: n[4-5]\nall: @rack[1-2] spare1\n",
+    )
+    .unwrap();
+    std::fs::write(
+        etc.join("groups.conf"),
+        "[s]\nmap: test $GROUP = big && echo n[1-2]\nlist: echo big\n",
+    )
+    .unwrap();
+    let run = |args: &[&str]| {
+        let output = hosts.tool("chosts").args(args).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let out = |args: &[&str]| {
+        let (status, text) = run(args);
+        assert_eq!(status, Some(0), "{text}");
+        text
+    };
+    assert_eq!(out(&["-l"]), "@all\n@db\n@rack1\n@rack2\n");
+    assert_eq!(out(&["-l", "n[4,9]"]), "@all\n@db\n@rack1\n");
+    assert_eq!(out(&["-ll", "n[4,9]"]), "@all n4\n@db n4\n@rack1 n4\n");
+    assert_eq!(
+        out(&["-lll", "n[3-4]"]),
+        "@all n[3-4] 2/9\n@db n4 1/2\n@rack1 n[3-4] 2/4\n"
+    );
+    assert_eq!(out(&["-lll", "--groupsource", "s"]), "@s:big n[1-2] 2\n");
+    assert_eq!(out(&["-ll", "-G", "--groupsource", "s"]), "@big n[1-2]\n");
+    let every = out(&["-L"]);
+    assert!(every.contains("@db\n") && every.contains("@s:big\n"), "{every}");
+    assert_eq!(out(&["--groupsources"]), "files\ncfrun\ncluster\nnet\ns\n");
+    assert_eq!(out(&["-a", "-x", "@rack1"]), "n[5-8],spare1\n");
+    assert_eq!(out(&["-r", "n[1-8]"]), "@rack[1-2]\n");
+    assert_eq!(out(&["-r", "n[1-5]"]), "@rack1,@db\n");
+    assert_eq!(out(&["-r", "n[1-4,6]"]), "@rack1,n6\n");
+    assert_eq!(out(&["-r", "--groupsource", "s", "n[1-3]"]), "@s:big,n3\n");
+    assert_eq!(out(&["-e", "n?&@db"]), "n4\nn5\n");
+    assert_eq!(out(&["-c", "@s:*"]), "2\n");
+    assert_eq!(
+        run(&["@s:small"]).1.lines().next().unwrap(),
+        "chosts: the command of source 's' for the group 'small' ends with status 1"
+    );
+    assert_eq!(run(&["@nix"]).0, Some(2));
+}
+
+#[test]
+fn the_hosts_of_a_netgroup_come_from_getent() {
+    use std::os::unix::fs::PermissionsExt;
+    let hosts = Hosts::new();
+    let getent = hosts.dir.path().join("getent");
+    std::fs::write(
+        &getent,
+        "#!/bin/sh\n[ \"$*\" = 'netgroup -- web' ] || exit 2\necho 'web (w1,,) (w2,,)'\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&getent, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", hosts.dir.path().display(), std::env::var("PATH").unwrap());
+    let run = |list: &str| hosts.tool("chosts").env("PATH", &path).arg(list).output().unwrap();
+    assert_eq!(run("@net:web").stdout, b"w[1-2]\n");
+    let said = String::from_utf8(run("@net:db").stderr).unwrap();
+    assert!(said.starts_with("chosts: there is no netgroup 'db'\n"), "{said}");
+}
+
+#[test]
+fn a_list_that_only_filters_is_about_the_usual_hosts() {
+    let hosts = Hosts::new();
+    let file = hosts.dir.path().join("all");
+    std::fs::write(&file, "web[1-3] db1\n").unwrap();
+    let out = |tool: &str, args: &[&str]| {
+        let output = hosts.tool(tool).env("WCOLL", &file).args(args).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(out("chosts", &["/web/,-web2"]), "web[1,3]\n");
+    assert_eq!(
+        out("cexec", &["-q", "-w", "/web/", "-x", "/2$/", "true"]),
+        "web1\nweb3\n"
+    );
+    assert_eq!(out("cexec", &["-q", "-w", "-db*", "true"]), "web1\nweb2\nweb3\n");
+    let output = hosts
+        .tool("cexec")
+        .args(["-q", "-w", "/web/", "true"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

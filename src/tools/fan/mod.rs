@@ -9,6 +9,7 @@ pub mod cps;
 pub mod csshsetup;
 pub mod cuptime;
 pub mod cwall;
+mod groups;
 mod processes;
 mod show;
 mod survey;

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use crate::diag::{Exit, Fail};
 use crate::fan::report::Run;
 use crate::fan::{self, Options};
-use crate::hosts::{self, Host, HostSet, ListError, Sources};
+use crate::hosts::{self, Choice, GroupName, GroupText, Groups, Host, HostSet, ListError, Sources};
 use crate::remote::{self, Keep, Launch, Ssh};
 use crate::sys::Paths;
 
@@ -33,7 +33,7 @@ pub fn arguments(command: Command) -> Command {
                 .value_name("LIST")
                 .action(ArgAction::Append)
                 .allow_hyphen_values(true)
-                .help("The hosts: n[1-10,12], a,b, ^FILE, @cluster, '-' for standard input; may be given again"),
+                .help("The hosts: n[1-10,12], a,b, @group, ^FILE, /regex/, '-' for standard input; may be given again"),
         )
         .arg(
             Arg::new("exclude")
@@ -121,14 +121,14 @@ pub struct Targets {
 impl Targets {
     /// Finds out from the options, else WCOLL, else CFANOUT_HOSTS, else the cluster, else this machine.
     pub fn find(matches: &ArgMatches) -> Result<Self, Fail> {
-        let mut source = Outside { stdin_used: false };
+        let mut source = Outside::default();
         let (set, local) = chosen("hosts", matches, &mut source)?;
         Targets::of(matches, set, local, None, source)
     }
 
     /// The hosts of an earlier run.
     pub fn again(matches: &ArgMatches, hosts: Vec<Host>, run: &Run) -> Result<Self, Fail> {
-        let source = Outside { stdin_used: false };
+        let source = Outside::default();
         Targets::of(matches, HostSet::from_iter(hosts), run.local, run.user.clone(), source)
     }
 
@@ -141,8 +141,8 @@ impl Targets {
     ) -> Result<Self, Fail> {
         let number = |name: &str| matches.get_one::<u32>(name).copied();
         for text in matches.get_many::<String>("exclude").unwrap_or_default() {
-            let away = hosts::expand_with(text, &mut source).map_err(|e| Fail::usage("-x").because(e))?;
-            set.minus(&away);
+            let away = Choice::read(text, &mut source).map_err(|e| refused(Some("-x"), &e))?;
+            set.keep(|host| !away.holds(host));
         }
         if set.is_empty() {
             return Err(Fail::usage("no hosts are left to act on").hint("see hostlist(7)"));
@@ -209,22 +209,36 @@ impl Targets {
     }
 }
 
-/// The list as asked for in the argument `name`, and whether it is this machine for want of any.
+/// The list as asked for in the argument `name`, and whether it is this machine for want of any. A list that only says
+/// what to keep or to leave out is about the hosts that are taken without it.
 pub fn chosen(name: &str, matches: &ArgMatches, source: &mut Outside) -> Result<(HostSet, bool), Fail> {
-    if let Some(texts) = matches.get_many::<String>(name) {
-        let text = texts.map(String::as_str).collect::<Vec<_>>().join(",");
-        let set = hosts::expand_with(&text, source).map_err(|e| match name {
-            "hosts" => Fail::usage("-w").because(e),
-            _ => Fail::usage(e),
-        })?;
-        return Ok((set, false));
+    let Some(texts) = matches.get_many::<String>(name) else {
+        return usual(source);
+    };
+    let text = texts.map(String::as_str).collect::<Vec<_>>().join(",");
+    let fail = |e: ListError| match name {
+        "hosts" => refused(Some("-w"), &e),
+        _ => refused(None, &e),
+    };
+    if hosts::only_filters(&text).map_err(fail)? {
+        let (set, local) = usual(source)?;
+        if local {
+            let what = format!("'{text}' only says which hosts to keep or leave out, and no hosts are named elsewhere");
+            return Err(Fail::usage(what).hint("see hostlist(7)"));
+        }
+        return Ok((hosts::filter_with(&text, set, source).map_err(fail)?, false));
     }
+    Ok((hosts::expand_with(&text, source).map_err(fail)?, false))
+}
+
+/// The hosts that are taken when no list is given, and whether that is this machine for want of any.
+pub fn usual(source: &mut Outside) -> Result<(HostSet, bool), Fail> {
     for variable in ["WCOLL", "CFANOUT_HOSTS"] {
         if let Some(file) = std::env::var_os(variable).filter(|file| !file.is_empty()) {
             let name = file.to_string_lossy();
             let fail = |e: &dyn std::fmt::Display| Fail::new(Exit::Usage, variable).because(e);
             let bytes = hosts::read_file(Path::new(&file)).map_err(|e| fail(&e))?;
-            let set = hosts::expand_lines(&bytes, &name, source).map_err(|e| fail(&e))?;
+            let set = hosts::expand_lines(&bytes, &name, source).map_err(|e| refused(Some(variable), &e))?;
             if set.is_empty() {
                 return Err(fail(&format!("{name} names no host")));
             }
@@ -245,6 +259,18 @@ pub fn chosen(name: &str, matches: &ArgMatches, source: &mut Outside) -> Result<
     Ok((HostSet::from_iter([host]), true))
 }
 
+/// A list that cannot be used: where it was given, why, and the place in it.
+pub fn refused(option: Option<&str>, error: &ListError) -> Fail {
+    let fail = match option {
+        Some(option) => Fail::usage(option).because(error),
+        None => Fail::usage(error),
+    };
+    match error.pointer() {
+        Some(pointer) => fail.show(pointer),
+        None => fail,
+    }
+}
+
 /// The members of the cluster this machine is in; empty outside one.
 fn members() -> Result<HostSet, Fail> {
     let cluster = crate::cluster::here(&Paths::from_env())
@@ -255,10 +281,40 @@ fn members() -> Result<HostSet, Fail> {
         .map_err(|e| Fail::new(Exit::Policy, "the cluster has a member that cannot be called").because(e))
 }
 
+/// What the cluster says of its members, for groups: of `all`, `up` or `down`.
+fn cluster_group(paths: &Paths, which: &str) -> Result<Vec<String>, ListError> {
+    let cluster = crate::cluster::here(paths).map_err(ListError::new)?;
+    let members = cluster.members().to_vec();
+    if members.is_empty() {
+        return Err(ListError::new("this machine is in no cluster"));
+    }
+    if which == "all" {
+        return Ok(members);
+    }
+    let up = cluster.up();
+    let up = up.ok_or_else(|| ListError::new("which members of the cluster are up cannot be told from here"))?;
+    Ok(members
+        .into_iter()
+        .filter(|member| up.contains(member) == (which == "up"))
+        .collect())
+}
+
 /// Files, standard input and groups, for real.
 pub struct Outside {
     /// True when standard input has been read.
     pub stdin_used: bool,
+    /// The groups of this machine.
+    pub groups: Groups,
+}
+
+impl Default for Outside {
+    /// Nothing is read yet.
+    fn default() -> Self {
+        Outside {
+            stdin_used: false,
+            groups: Groups::new(Paths::from_env(), cluster_group),
+        }
+    }
 }
 
 impl Sources for Outside {
@@ -284,14 +340,15 @@ impl Sources for Outside {
         }
     }
 
-    fn group(&mut self, name: &str) -> Result<String, ListError> {
-        if name != "cluster" {
-            return Err(ListError::new(format!("there is no group '@{name}'")));
-        }
-        let set = members().map_err(ListError::new)?;
-        match set.is_empty() {
-            true => Err(ListError::new("'@cluster': this machine is in no cluster")),
-            false => Ok(hosts::fold(set.iter())),
-        }
+    fn group(&mut self, group: GroupName<'_>) -> Result<GroupText, ListError> {
+        self.groups.group(group)
+    }
+
+    fn names(&mut self, source: Option<&str>) -> Result<Vec<String>, ListError> {
+        self.groups.names(source)
+    }
+
+    fn all(&mut self, source: Option<&str>) -> Result<Option<GroupText>, ListError> {
+        self.groups.all(source)
     }
 }
