@@ -161,7 +161,7 @@ fn groups_are_listed_and_lists_are_folded_back_to_them() {
     assert_eq!(out(&["--groupsources"]), "files\ncfrun\ncluster\nnet\ns\n");
     assert_eq!(out(&["-a", "-x", "@rack1"]), "n[5-8],spare1\n");
     assert_eq!(out(&["-r", "n[1-8]"]), "@rack[1-2]\n");
-    assert_eq!(out(&["-r", "n[1-5]"]), "@rack1,@db\n");
+    assert_eq!(out(&["-r", "n[1-5]"]), "@db,@rack1\n");
     assert_eq!(out(&["-r", "n[1-4,6]"]), "@rack1,n6\n");
     assert_eq!(out(&["-r", "--groupsource", "s", "n[1-3]"]), "@s:big,n3\n");
     assert_eq!(out(&["-e", "n?&@db"]), "n4\nn5\n");
