@@ -300,6 +300,7 @@ fn every_page_passes_mandoc_and_refers_only_to_pages_that_exist() {
                 "nsswitch.conf",
                 "resolver",
                 "ssh_config",
+                "sshd_config",
                 "ssh-agent",
                 "glob",
                 "re_format",

@@ -92,7 +92,7 @@ impl Session {
 
     fn take(&mut self) {
         loop {
-            match self.reader.next() {
+            match self.reader.message() {
                 Ok(None) => return,
                 Ok(Some(Message::Hello(VERSION))) => {}
                 Ok(Some(Message::Opened(..))) => self.opened = true,

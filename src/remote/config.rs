@@ -193,7 +193,7 @@ mod tests {
             Some("config:2: controlmaster")
         );
         assert_eq!(of("Include more.d/*.conf").own.as_deref(), Some("a.conf:2: sendenv"));
-        assert_eq!(of("Include more.d/*").own.is_some(), true);
+        assert!(of("Include more.d/*").own.is_some());
         assert_eq!(of("Include ~/x").own.as_deref(), Some("config:1: include"));
         assert_eq!(of("Include config").own.as_deref(), Some("config:1: include"));
         assert_eq!(of("#ControlPath x\nHost a\n User b\n").own, None);

@@ -205,7 +205,7 @@ fn close(socket: &Path) -> io::Result<()> {
             return Ok(());
         }
         reader.feed(&buffer[..count]);
-        while let Some(message) = reader.next().map_err(|_| io::ErrorKind::InvalidData)? {
+        while let Some(message) = reader.message().map_err(|_| io::ErrorKind::InvalidData)? {
             match message {
                 Message::Ok(1) => return Ok(()),
                 Message::Refused(..) => return Err(io::ErrorKind::PermissionDenied.into()),

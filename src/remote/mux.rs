@@ -116,7 +116,7 @@ impl Reader {
     }
 
     /// The next whole message, if it is there.
-    pub fn next(&mut self) -> Result<Option<Message>, Malformed> {
+    pub fn message(&mut self) -> Result<Option<Message>, Malformed> {
         let Some(head) = self.0.first_chunk::<4>() else {
             return Ok(None);
         };
@@ -204,7 +204,7 @@ mod tests {
             let mut got = Vec::new();
             for part in all.chunks(step) {
                 reader.feed(part);
-                while let Some(message) = reader.next().unwrap() {
+                while let Some(message) = reader.message().unwrap() {
                     got.push(message);
                 }
             }
@@ -227,7 +227,7 @@ mod tests {
         let next = |bytes: &[u8]| {
             let mut reader = Reader::default();
             reader.feed(bytes);
-            reader.next()
+            reader.message()
         };
         assert_eq!(next(&[255, 255, 255, 255]), Err(Malformed));
         assert_eq!(next(&[0, 0, 0, 3, 1, 2, 3]), Err(Malformed));
@@ -244,7 +244,7 @@ mod tests {
             for part in parts {
                 reader.feed(&part);
                 loop {
-                    match reader.next() {
+                    match reader.message() {
                         Ok(Some(_)) => {}
                         Ok(None) => break,
                         Err(Malformed) => return Ok(()),
