@@ -6,7 +6,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | L0 | [`diag`], [`sys`], [`log`] |
-//! | L1 | [`hosts`], [`rcconf`], [`template`], [`timeclass`], [`digest`] |
+//! | L1 | [`hosts`], [`rcconf`], [`template`], [`timeclass`], [`digest`], [`diff`] |
 //! | L2 | [`policy`], [`facts`], [`wire`], [`tls`], [`keys`], [`fsx`], [`state`], [`remote`], [`fan`], [`dns`], [`sync`] |
 //! | L3 | [`agent`], [`serve`], [`sched`], [`cluster`], [`wizard`] |
 //! | L4 | [`tools`] |
@@ -16,6 +16,7 @@
 pub mod agent;
 pub mod cluster;
 pub mod diag;
+pub mod diff;
 pub mod digest;
 pub mod dns;
 pub mod facts;

@@ -40,6 +40,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("template", 1, &[]),
     ("timeclass", 1, &[]),
     ("digest", 1, &[]),
+    ("diff", 1, &[]),
     ("policy", 2, &[]),
     ("facts", 2, &["policy"]),
     ("wire", 2, &["fsx"]),

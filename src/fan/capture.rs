@@ -1,6 +1,8 @@
 //! What hosts said, kept with bounded memory: short answers in memory, the rest in one spool.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::io::{self, Write};
 
 use super::{Job, Options, Report, Sink, Spool, Stop, Stream, run};
@@ -28,10 +30,22 @@ struct Text {
 
 /// Hosts that said the same.
 pub struct Gathered {
-    /// The jobs, in the order of the run.
+    /// The jobs, in the order of the run; at least one.
     pub jobs: Vec<usize>,
-    /// How many bytes they said.
-    pub size: u64,
+}
+
+fn groups<K: Hash + Eq>(keyed: impl Iterator<Item = (usize, K)>) -> Vec<Gathered> {
+    let mut groups: Vec<Gathered> = Vec::new();
+    let mut known = HashMap::new();
+    for (job, key) in keyed {
+        let at = *known.entry(key).or_insert_with(|| {
+            groups.push(Gathered { jobs: Vec::new() });
+            groups.len() - 1
+        });
+        groups[at].jobs.push(job);
+    }
+    groups.sort_by_key(|group| Reverse(group.jobs.len()));
+    groups
 }
 
 impl Transcripts {
@@ -71,24 +85,40 @@ impl Transcripts {
 
     /// Jobs with the same text together, the largest group first; jobs that said nothing are in none.
     pub fn gather(&self, stream: Stream) -> Vec<Gathered> {
-        let mut groups: Vec<Gathered> = Vec::new();
-        let mut known = HashMap::new();
-        for (job, texts) in self.texts.iter().enumerate() {
-            let text = &texts[stream as usize];
-            if text.size == 0 {
-                continue;
-            }
-            let at = *known.entry(text.digest.finish()).or_insert_with(|| {
-                groups.push(Gathered {
-                    jobs: Vec::new(),
-                    size: text.size,
-                });
-                groups.len() - 1
-            });
-            groups[at].jobs.push(job);
+        let said = |job: &usize| self.texts[*job][stream as usize].size > 0;
+        let jobs = (0..self.texts.len()).filter(said);
+        groups(jobs.map(|job| (job, self.texts[job][stream as usize].digest.finish())))
+    }
+
+    /// Jobs with the same text on both streams and the same status together, the largest group first. `status` is
+    /// none for a job that has no answer; it is in no group.
+    pub fn alike<S: Hash + Eq>(&self, status: impl Fn(usize) -> Option<S>) -> Vec<Gathered> {
+        let answers = (0..self.texts.len()).filter_map(|job| {
+            let [out, err] = &self.texts[job];
+            Some((job, (out.digest.finish(), err.digest.finish(), status(job)?)))
+        });
+        groups(answers)
+    }
+
+    /// How many bytes a job said.
+    pub fn size(&self, job: usize, stream: Stream) -> u64 {
+        self.texts[job][stream as usize].size
+    }
+
+    /// Whether two jobs said the same.
+    pub fn same(&self, one: usize, other: usize, stream: Stream) -> bool {
+        let digest = |job: usize| self.texts[job][stream as usize].digest.finish();
+        digest(one) == digest(other)
+    }
+
+    /// All that a job said; none when that is more than `limit` bytes.
+    pub fn text(&self, job: usize, stream: Stream, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        if self.size(job, stream) > limit {
+            return Ok(None);
         }
-        groups.sort_by_key(|group| std::cmp::Reverse(group.jobs.len()));
-        groups
+        let mut bytes = Vec::new();
+        self.write(job, stream, &mut bytes)?;
+        Ok(Some(bytes))
     }
 
     /// Writes what a job said. Fails when the text could not be kept, or not be written.

@@ -14,11 +14,13 @@ mod spool;
 mod stop;
 mod tar;
 pub mod trust;
+mod wrap;
 
 pub use capture::{Answer, Gathered, Transcripts, ask};
 pub use run::run;
 pub use spool::Spool;
 pub use stop::Stop;
+pub use wrap::{Bond, SCRIPT_LIMIT, Sizes, Wrap};
 
 use std::fmt;
 use std::os::fd::OwnedFd;

@@ -29,6 +29,18 @@ pub struct Run {
     pub exact: bool,
     /// Whether standard input went to the hosts; it is not kept.
     pub stdin: bool,
+    /// The script that ran instead of a command, whose arguments the words are then.
+    #[serde(default)]
+    pub script: Option<String>,
+    /// Whether it ran under sudo; the password is not kept.
+    #[serde(default)]
+    pub sudo: bool,
+    /// Where it ran, when not in the home directory.
+    #[serde(default)]
+    pub chdir: Option<String>,
+    /// The names of the variables it was given; the values are not kept.
+    #[serde(default)]
+    pub env: Vec<String>,
     /// Whether it ran on this machine for want of hosts.
     pub local: bool,
     /// The login name for hosts that name none.
@@ -214,6 +226,10 @@ mod tests {
             command: vec!["echo".into(), "a  b".into()],
             exact: true,
             stdin: false,
+            script: None,
+            sudo: false,
+            chdir: None,
+            env: Vec::new(),
             local: false,
             user: None,
             started: format!("2026-11-21T23:21:{:02}.{:03}Z", number / 1000, number % 1000),

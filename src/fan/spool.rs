@@ -33,6 +33,12 @@ impl Spool {
         Err(last)
     }
 
+    /// An empty spool that is never written to a disk.
+    pub fn in_memory() -> io::Result<Self> {
+        let fd = nix::sys::memfd::memfd_create("dsau", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?;
+        Ok(Spool { file: File::from(fd) })
+    }
+
     /// A spool with everything a reader has.
     pub fn fill(source: &mut dyn Read) -> io::Result<Self> {
         let mut spool = Spool::new()?;

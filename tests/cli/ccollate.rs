@@ -37,6 +37,18 @@ fn the_same_output_is_shown_once() {
 }
 
 #[test]
+fn differences_from_the_most_common_output_are_shown() {
+    let output = run(&["--diff"], b"n1: a\nn2: a\nn3: b\nn3: c\nn4: a\n");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!(
+            "{RULE}\nn[1-2,4] (3)\n{RULE}\na\n{RULE}\nn3\n{RULE}\n--- n[1-2,4] (3)\n+++ n3\n@@ -1,1 +1,2 @@\n-a\n+b\n+c\n"
+        )
+    );
+    assert_eq!(run(&["--diff", "--json"], b"").status.code(), Some(2));
+}
+
+#[test]
 fn output_goes_to_files_or_to_json() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();

@@ -422,3 +422,297 @@ fn connections_are_kept_in_a_private_directory_unless_that_is_not_wanted() {
     assert_eq!(run(&["--mux-exit"]).0, "0 connections closed");
     assert!(!std::path::Path::new(path).exists() && dir.join("note").exists());
 }
+
+const RULE: &str = "----------------";
+
+#[test]
+fn an_answer_is_gathered_over_both_streams_and_the_status_which_the_head_names() {
+    let hosts = Hosts::new();
+    let text = "case $HOST in n1|n2) echo a;; n3) echo a; exit 3;; n4) echo a; echo b >&2;; esac";
+    let output = run(&hosts, &["-b", "-w", "n[1-5]", text]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{RULE}\nn[1-2] (2)\n{RULE}\na\n{RULE}\nn4\n{RULE}\na\n{RULE}\nn3: exit status 3\n{RULE}\na\n")
+    );
+    assert_eq!(
+        err(&output),
+        format!("{RULE}\nn4\n{RULE}\nb\ncexec: n3: exit status 3\n")
+    );
+    let output = run(&hosts, &["-b", "-w", "n[1-3]", "exit 2"]);
+    assert_eq!(err(&output), "cexec: n[1-3] (3): exit status 2\n");
+}
+
+#[test]
+fn differences_are_shown_against_the_most_common_answer() {
+    let hosts = Hosts::new();
+    let text = "echo one; [ $HOST = n2 ] && echo TWO || echo two; [ $HOST != n4 ] || exit 9";
+    let output = run(&hosts, &["--diff", "-w", "n[1-4]", text]);
+    let common = format!("{RULE}\nn[1,3] (2)\n{RULE}\none\ntwo\n");
+    let other = format!(
+        "{RULE}\nn2\n{RULE}\n--- n[1,3] (2)\n+++ n2\n@@ -1,2 +1,2 @@\n one\n-two\n+TWO\n{RULE}\nn4: exit status 9\n{RULE}\n"
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), common + &other);
+    let output = run(
+        &hosts,
+        &[
+            "--diff",
+            "--normalize",
+            "-w",
+            "n[1-3].x",
+            "echo I am $HOST, or ${HOST%.x}",
+        ],
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{RULE}\nn[1-3].x (3)\n{RULE}\nI am %h, or %h\n")
+    );
+    let output = run(&hosts, &["-b", "--live", "-w", "n[1-2]", "echo x"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        said.contains("n1: x\n") && said.ends_with(&format!("{RULE}\nn[1-2] (2)\n{RULE}\nx\n")),
+        "{said}"
+    );
+}
+
+/// A sudo that wants the password `right` on hosts that are not called free, and closes descriptors as sudo does.
+fn with_sudo(hosts: &Hosts) -> std::ffi::OsString {
+    let bin = hosts.home("bin");
+    let sudo = bin.join("sudo");
+    let text = "#!/bin/bash\n[ \"$1 $2 $3 $4\" = '-S -p  --' ] || exit 99\nshift 4\n\
+        case $HOST in free*) ;; *) for try in 1 2 3; do IFS= read -r p || exit 1\n\
+        echo try >>$HOME/tries; [ \"$p\" = 'ri ght\\' ] && break; done\n[ \"$p\" = 'ri ght\\' ] || exit 1;; esac\n\
+        exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-\nexport AS=root\nexec \"$@\"\n";
+    std::fs::write(&sudo, text).unwrap();
+    std::fs::set_permissions(&sudo, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut path = std::ffi::OsString::from(bin);
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    path
+}
+
+fn traces() -> Vec<String> {
+    let names = std::fs::read_dir("/dev/shm").unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("dsau.")).collect()
+}
+
+#[test]
+fn a_script_of_this_machine_runs_on_every_host_with_any_arguments_and_leaves_nothing() {
+    let hosts = Hosts::new();
+    let script = hosts.dir.path().join("script");
+    let long = "#".repeat(300_000);
+    let text = format!(
+        "#!/bin/bash -u\n# {long}\nprintf '%s|' \"$@\"; echo; echo $DSAU_HOST $DSAU_RANK $PWD $A; cat; exit 6\n"
+    );
+    std::fs::write(&script, text).unwrap();
+    let home = hosts.home("n1").canonicalize().unwrap();
+    let place = home.join("a b'c");
+    std::fs::create_dir(&place).unwrap();
+    let args = ["--chdir", "a b'c", "--env", "A=it's $HOME", "-w", "n1", "--script"];
+    let output = hosts
+        .tool("cexec")
+        .args(args)
+        .arg(&script)
+        .args(["x  y", "it's", "$HOME", "\n", "-v"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!(
+            "n1: x  y|it's|$HOME|\nn1: |-v|\nn1: n1 0 {} it's $HOME\n",
+            place.display()
+        ),
+        "{}",
+        err(&output)
+    );
+    assert_eq!(output.status.code(), Some(6));
+    assert!(traces().is_empty(), "{:?}", traces());
+    // Its own standard input, when there is one.
+    let output = hosts
+        .tool("cexec")
+        .args(["--stdin", "--env", "A=1", "-w", "n[1-2]", "cat; echo $A"])
+        .write_stdin("one\n")
+        .output()
+        .unwrap();
+    assert_eq!(out(&output), ["n1: 1", "n1: one", "n2: 1", "n2: one"]);
+    let output = run(&hosts, &["--script", "/bin/sh", "-w", "n1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains("it is a program and no script"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn a_script_is_run_again_from_its_report_and_needs_its_variables() {
+    let hosts = Hosts::new();
+    let script = hosts.dir.path().join("script");
+    std::fs::write(&script, "echo $1 $A\n[ $DSAU_HOST != n2 ]\n").unwrap();
+    let script = script.to_str().unwrap();
+    run(&hosts, &["--env", "A=secret", "--script", script, "-w", "n[1-2]", "x"]);
+    let list = run(&hosts, &["--reports", "--json"]);
+    let object: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!((&object["number"], &object["script"]), (&1.into(), &script.into()));
+    assert!(!String::from_utf8_lossy(&list.stdout).contains("secret"));
+    let output = run(&hosts, &["--retry", "failed"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(err(&output).contains("give it again with --env A="), "{}", err(&output));
+    let output = run(&hosts, &["--retry", "failed", "--report", "1", "--env", "A=new"]);
+    assert_eq!(
+        (out(&output), output.status.code()),
+        (vec!["n2: x new".to_string()], Some(1))
+    );
+    let output = run(&hosts, &["--retry", "failed", "--report", "9"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains("there is no report 9: they are 1 to 2"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn a_script_that_takes_too_long_ends_with_its_children() {
+    let hosts = Hosts::new();
+    let script = hosts.dir.path().join("script");
+    std::fs::write(&script, "sleep 76 & echo $!; wait\n").unwrap();
+    let output = run(&hosts, &["-u", "1", "-w", "n1", "--script", script.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(124));
+    let pid = out(&output)[0].strip_prefix("n1: ").unwrap().to_string();
+    for _ in 0..100 {
+        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("process {pid} is still there");
+}
+
+/// Runs `cexec` on a terminal, answers its question and gives all that was said.
+fn on_terminal(hosts: &Hosts, args: &[&str], password: &str) -> String {
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("cexec"));
+    command
+        .env("DSAU_SSH", hosts.dir.path().join("ssh"))
+        .env("DSAU_ROOT", hosts.dir.path().join("root"))
+        .env("PATH", with_sudo(hosts))
+        .args(args);
+    let mut terminal = rexpect::session::spawn_command(command, Some(30_000)).unwrap();
+    terminal.exp_string("password for sudo: ").unwrap();
+    terminal.send_line(password).unwrap();
+    terminal.exp_eof().unwrap()
+}
+
+#[test]
+fn the_password_of_sudo_is_asked_once_reaches_no_command_and_is_tried_once() {
+    let hosts = Hosts::new();
+    let text = "echo $AS at $DSAU_HOST; tr '\\0' ' ' </proc/$$/cmdline; echo; cat; env";
+    let args = ["--no-gauge", "--sudo", "-w", "n[1-2],free1", text];
+    let said = on_terminal(&hosts, &args, "ri ght\\");
+    for host in ["n1", "n2", "free1"] {
+        assert!(said.contains(&format!("{host}: root at {host}")), "{said}");
+    }
+    assert!(!said.contains("ri ght"), "{said}");
+    let said = on_terminal(
+        &hosts,
+        &["--no-gauge", "--sudo", "-w", "n3,free1", "echo $AS; exit 1"],
+        "wrong",
+    );
+    assert!(
+        said.contains("n3: dsau: sudo did not begin: the password is wrong"),
+        "{said}"
+    );
+    assert!(said.contains("free1: root"), "{said}");
+    assert!(!said.contains("free1: dsau: sudo"), "{said}");
+    assert_eq!(
+        std::fs::read_to_string(hosts.home("n3").join("tries")).unwrap(),
+        "try\n"
+    );
+    assert!(traces().is_empty());
+}
+
+#[test]
+fn the_gauge_is_drawn_on_a_terminal_and_enter_tells_who_is_at_work() {
+    let hosts = Hosts::new();
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("cexec"));
+    command
+        .env("DSAU_SSH", hosts.dir.path().join("ssh"))
+        .env("DSAU_ROOT", hosts.dir.path().join("root"))
+        .args([
+            "-w",
+            "n[1-3]",
+            "[ $HOST = n2 ] || exit 0; until [ -e go ]; do sleep 0.1; done",
+        ]);
+    let mut terminal = rexpect::session::spawn_command(command, Some(30_000)).unwrap();
+    terminal.exp_string("[2/3] at work: n2").unwrap();
+    terminal.send_line("").unwrap();
+    terminal
+        .exp_string("cexec: 2 of 3 hosts done; at work: n2\r\n")
+        .unwrap();
+    std::fs::write(hosts.home("n2").join("go"), "").unwrap();
+    terminal.exp_eof().unwrap();
+    let output = run(&hosts, &["-w", "n[1-3]", "sleep 0.2"]);
+    assert_eq!(err(&output), "");
+}
+
+#[test]
+fn a_host_that_is_down_is_tried_again_when_asked_for_and_one_that_refuses_us_is_not() {
+    let hosts = Hosts::new();
+    let output = run(&hosts, &["--retries", "2", "-w", "down1,noauth1,n1", "exit 3"]);
+    let called = hosts.called();
+    let count = |name: &str| called.iter().filter(|host| *host == name).count();
+    assert_eq!((count("down1"), count("noauth1"), count("n1")), (3, 1, 1));
+    assert_eq!(output.status.code(), Some(4));
+}
+
+#[test]
+fn failures_halt_the_rest_and_batches_follow_each_other() {
+    let hosts = Hosts::new();
+    let args = [
+        "-f",
+        "1",
+        "--halt",
+        "50%",
+        "-w",
+        "n[1-4]",
+        "[ $HOST = n3 ] && exit 0; exit 7",
+    ];
+    let output = run(&hosts, &args);
+    assert_eq!(hosts.called(), ["n1", "n2"]);
+    assert_eq!(output.status.code(), Some(7));
+    assert!(
+        err(&output).contains("cexec: halted: 2 hosts failed, 0 ended, 2 not begun"),
+        "{}",
+        err(&output)
+    );
+    let text = "date +%s%N; sleep 0.3; date +%s%N";
+    let started = Instant::now();
+    let output = run(&hosts, &["--batch", "2", "--delay", "1", "-w", "m[1-3]", text]);
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    let mut times = std::collections::HashMap::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let (host, time) = line.split_once(": ").unwrap();
+        times
+            .entry(host.to_string())
+            .or_insert_with(Vec::new)
+            .push(time.parse::<u64>().unwrap());
+    }
+    assert!(times["m3"][0] > times["m1"][1].max(times["m2"][1]));
+    for wrong in ["0", "x", "101%", "0%"] {
+        let output = run(&hosts, &["--halt", wrong, "-w", "n1", "true"]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn substitution_names_host_user_and_number_and_random_order_keeps_all() {
+    let hosts = Hosts::new();
+    let output = run(&hosts, &["--subst", "-w", "ann@n1,joe@n2", "echo %h %u %n %% %d 5%"]);
+    assert_eq!(out(&output), ["n1: n1 ann 0 % %d 5%", "n2: n2 joe 1 % %d 5%"]);
+    let output = run(&hosts, &["-w", "n1", "echo %h"]);
+    assert_eq!(out(&output), ["n1: %h"]);
+    let shown = |_| run(&hosts, &["-q", "--random", "-w", "n[1-30]"]).stdout;
+    let orders: std::collections::HashSet<Vec<u8>> = (0..4).map(shown).collect();
+    assert!(orders.len() > 1);
+    assert!(orders.iter().all(|order| order.split(|&b| b == b'\n').count() == 31));
+}

@@ -10,6 +10,7 @@ use bstr::{BString, ByteSlice};
 use clap::{Arg, ArgAction, value_parser};
 use serde_json::json;
 
+use super::gathered::{self, Group};
 use super::show::head;
 use crate::diag::{Exit, Fail, Out, stderr_line};
 use crate::fan::{Stream, Transcripts};
@@ -29,6 +30,13 @@ fn command() -> clap::Command {
     let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     crate::tools::base("ccollate", "Put together what hosts said")
         .arg(flag("coalesce", "Show the same output once, under all hosts that gave it").short('c'))
+        .arg(
+            flag(
+                "diff",
+                "Show the most common output, and of the others only what differs from it",
+            )
+            .conflicts_with_all(["dir", "json"]),
+        )
         .arg(
             Arg::new("dir")
                 .short('d')
@@ -142,7 +150,8 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let shown = match matches.get_one::<PathBuf>("dir") {
         Some(dir) => to_files(&said, dir),
         None if matches.get_flag("json") => as_json(&said, &mut out),
-        None if matches.get_flag("coalesce") => coalesced(&said, &mut out),
+        None if matches.get_flag("diff") => coalesced(&said, true, &mut out),
+        None if matches.get_flag("coalesce") => coalesced(&said, false, &mut out),
         None => each(&said, &mut out),
     };
     shown
@@ -162,18 +171,22 @@ fn each(said: &Said, out: &mut Out) -> io::Result<()> {
     let mut order: Vec<usize> = (0..said.names.len()).collect();
     order.sort_by(|&a, &b| hosts::natural(&said.names[a], &said.names[b]));
     for number in order {
-        out.write_all(head(&said.names[number].to_str_lossy(), 1).as_bytes())?;
+        out.write_all(head(&said.names[number].to_str_lossy()).as_bytes())?;
         said.transcripts.write(number, Stream::Out, out)?;
     }
     Ok(())
 }
 
-fn coalesced(said: &Said, out: &mut Out) -> io::Result<()> {
-    for group in said.transcripts.gather(Stream::Out) {
-        out.write_all(head(&said.fold(&group.jobs), group.jobs.len()).as_bytes())?;
-        said.transcripts.write(group.jobs[0], Stream::Out, out)?;
-    }
-    Ok(())
+fn coalesced(said: &Said, differences: bool, out: &mut Out) -> io::Result<()> {
+    let groups = said.transcripts.gather(Stream::Out).into_iter();
+    let groups: Vec<Group> = groups
+        .map(|hosts| Group {
+            names: said.fold(&hosts.jobs),
+            ended: None,
+            hosts,
+        })
+        .collect();
+    gathered::show(&said.transcripts, &groups, &[Stream::Out], differences, out)
 }
 
 fn as_json(said: &Said, out: &mut Out) -> io::Result<()> {

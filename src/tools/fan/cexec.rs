@@ -1,18 +1,19 @@
 //! `cexec`: run a command on many hosts (CMD-05, FO-03).
 
 use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use super::show::{Shape, Show};
+use super::show::{Look, Shape, Show};
 use super::targets::{self, Targets};
+use super::{replay, work};
 use crate::diag::{Exit, Fail, Out, stderr_line};
-use crate::fan::report::{self, Kind, Run, Which};
-use crate::fan::{self, Input, Job, Spool, Stop};
-use crate::hosts::Host;
+use crate::fan::report::{self, Run};
+use crate::fan::{self, Job, Options, Report, State, Stop};
 use crate::remote;
 use crate::sys::Paths;
 use crate::tools::{Place, Tool};
@@ -36,7 +37,12 @@ fn command() -> clap::Command {
             .value_parser(value_parser!(PathBuf))
             .help(help)
     };
-    targets::arguments(crate::tools::base("cexec", "Run a command on many hosts"))
+    let number = |name: &'static str, value: &'static str| {
+        let parser = value_parser!(u32).range(1..);
+        Arg::new(name).long(name).value_name(value).value_parser(parser)
+    };
+    let base = targets::arguments(crate::tools::base("cexec", "Run a command on many hosts"));
+    work::arguments(base)
         .arg(
             flag(
                 "pdsh-status",
@@ -44,16 +50,44 @@ fn command() -> clap::Command {
             )
             .short('S'),
         )
-        .arg(flag("gather", "Show the same output once, under all hosts that gave it").short('b'))
+        .arg(flag("gather", "Show the same answer once, under all hosts that gave it").short('b'))
+        .arg(
+            flag(
+                "diff",
+                "As --gather, but show of other answers only what differs from the most common",
+            )
+            .conflicts_with("json"),
+        )
+        .arg(flag(
+            "live",
+            "With --gather or --diff: show the lines as they come as well",
+        ))
+        .arg(
+            flag(
+                "normalize",
+                "With --gather or --diff: a host's own name in its output counts as %h",
+            )
+            .conflicts_with_all(["json", "outdir", "errdir"]),
+        )
+        .arg(flag("no-gauge", "Do not show on the terminal how far the run is"))
+        .arg(number("retries", "N").help("Try a host that is down or does not answer so many times more"))
+        .arg(
+            Arg::new("halt")
+                .long("halt")
+                .value_name("N|N%")
+                .help("Stop all when so many hosts have failed"),
+        )
+        .arg(number("batch", "N").help("Serve the hosts in batches of N, one after the other"))
+        .arg(
+            number("delay", "SECONDS")
+                .requires("batch")
+                .help("Wait so long between two batches"),
+        )
+        .arg(flag("random", "Serve the hosts in random order"))
         .arg(flag("no-prefix", "Do not put the host before each line").short('N'))
         .arg(flag("json", "Print one JSON object per host"))
         .arg(dir("outdir", 'o', "Write each host's standard output to DIR/HOST"))
         .arg(dir("errdir", 'e', "Write each host's standard error to DIR/HOST"))
-        .arg(flag("stdin", "Give standard input to the command on every host"))
-        .arg(flag(
-            "detach",
-            "Leave remote processes alone when the connection ends; run the command without any wrapping",
-        ))
         .arg(
             Arg::new("report_loc")
                 .long("report_loc")
@@ -71,10 +105,10 @@ fn command() -> clap::Command {
         .arg(
             Arg::new("report")
                 .long("report")
-                .value_name("FILE")
+                .value_name("FILE|N")
                 .value_parser(value_parser!(PathBuf))
                 .requires("retry")
-                .help("The report for --retry [default: the newest]"),
+                .help("The report for --retry, by its file or its number in --reports [default: 1, the newest]"),
         )
         .arg(flag(
             "mux-exit",
@@ -95,16 +129,20 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let matches = crate::tools::parse(&TOOL, args)?;
     let dir = report::place(&Paths::from_env());
     if matches.get_flag("reports") {
-        return reports(&dir);
+        return replay::reports(TOOL.name, &dir, matches.get_flag("json"));
     }
     if matches.get_flag("mux-exit") {
         return mux_exit();
     }
-    let again = again(&matches, &dir)?;
-    let targets = match &again {
+    let again = replay::again(TOOL.name, &matches, &dir)?;
+    let mut targets = match &again {
         Some((hosts, run)) => Targets::again(&matches, hosts.clone(), run)?,
         None => Targets::find(&matches)?,
     };
+    if matches.get_flag("random") {
+        let order = RandomState::new();
+        targets.hosts.sort_by_cached_key(|host| order.hash_one(host));
+    }
     if targets.only_shown(&matches) {
         return Ok(Exit::Done);
     }
@@ -115,23 +153,44 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
             words.unwrap_or_default().cloned().collect()
         }
     };
-    if words.iter().all(|word| word.is_empty()) {
-        return Err(Fail::usage("no command given").hint("try 'cexec uptime'"));
-    }
+    let halt = halt(&matches, targets.hosts.len())?;
     let dirs = ["outdir", "errdir"].map(|name| matches.get_one::<PathBuf>(name).cloned());
     if let Some(dir) = dirs.iter().flatten().find(|dir| !dir.is_dir()) {
         return Err(Fail::usage(format!("{} is not a directory", dir.display())));
     }
-    let jobs = jobs(&matches, &targets, &words)?;
+    let (wrap, script) = work::wrap(&matches, again.as_ref().map(|(_, run)| run))?;
+    if script.is_none() && words.iter().all(|word| word.is_empty()) {
+        return Err(Fail::usage("no command given").hint("try 'cexec uptime'"));
+    }
+    if let Some(&tries) = matches.get_one::<u32>("retries") {
+        targets.options.patience = tries;
+    }
+    let jobs = work::jobs(&matches, &targets, &words, &wrap)?;
     let started = jiff::Timestamp::now().to_string();
     let stop = Stop::catch().map_err(internal)?;
-    let mut show = Show::new(TOOL.name, shape(&matches), &targets.hosts, targets.labels(), dirs);
-    let ended = fan::run(&jobs, &targets.options, Some(&stop), &mut show).map_err(internal)?;
+    let look = Look {
+        diff: matches.get_flag("diff"),
+        live: matches.get_flag("live"),
+        normalize: matches.get_flag("normalize"),
+        gauge: !matches.get_flag("no-gauge"),
+        keys: !matches.get_flag("stdin") && !targets.stdin_used,
+        halt,
+    };
+    let mut show = Show::new(TOOL.name, shape(&matches), &targets.hosts, targets.labels(), dirs).with(look);
+    let ended = batches(&matches, &jobs, &targets.options, &stop, &mut show).map_err(internal)?;
     let run = Run {
         tool: TOOL.name.into(),
         command: words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         exact: words.iter().all(|word| word.to_str().is_some()),
         stdin: matches.get_flag("stdin"),
+        script: script.map(|path| std::path::absolute(&path).unwrap_or(path).display().to_string()),
+        sudo: wrap.sudo.is_some(),
+        chdir: wrap.dir.as_ref().map(|dir| dir.to_string_lossy().into_owned()),
+        env: wrap
+            .env
+            .iter()
+            .map(|(name, _)| name.to_string_lossy().into_owned())
+            .collect(),
         local: targets.local,
         user: targets.ssh.user.clone(),
         started,
@@ -139,6 +198,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         hosts: ended.iter().map(report::Line::from).collect(),
     };
     let written = report::write(&dir, &run);
+    let halted = show.halted();
     let shown = show.finish();
     match written {
         Ok(path) if matches.get_flag("report_loc") => {
@@ -152,46 +212,42 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         )),
     }
     shown.map_err(|e| Fail::new(Exit::Failed, "cannot write the output").because(e))?;
+    if halted && stop.signal().is_none() {
+        let ended_early = ended
+            .iter()
+            .filter(|r| r.state == State::Cancelled && r.attempts > 0)
+            .count();
+        let waiting = ended.iter().filter(|r| r.attempts == 0).count();
+        let failed = ended.iter().filter(|r| !r.state.is_ok()).count() - ended_early - waiting;
+        stderr_line(&format!(
+            "{}: halted: {failed} hosts failed, {ended_early} ended, {waiting} not begun",
+            TOOL.name
+        ));
+    }
     Ok(super::status(TOOL.name, &ended, &stop, matches.get_flag("pdsh-status")))
 }
 
-/// The hosts and the run to repeat (`--retry`).
-fn again(matches: &ArgMatches, dir: &Path) -> Result<Option<(Vec<Host>, Run)>, Fail> {
-    let Some(which) = matches.get_one::<String>("retry") else {
-        return Ok(None);
-    };
-    if matches.contains_id("words") || matches.contains_id("hosts") {
-        return Err(Fail::usage("--retry takes the command and the hosts from the report"));
-    }
-    let unusable = |e: &dyn std::fmt::Display| Fail::new(Exit::Policy, "cannot use the report").because(e);
-    let path = match matches.get_one::<PathBuf>("report") {
-        Some(path) => path.clone(),
-        None => {
-            let all = report::list(dir, TOOL.name).map_err(|e| unusable(&e))?;
-            let newest = all.into_iter().next();
-            newest.ok_or_else(|| Fail::usage("there is no report yet"))?
+/// Runs all jobs, in batches where they are asked for. After a stop the batches that are left are only reported.
+fn batches(
+    matches: &ArgMatches,
+    jobs: &[Job],
+    options: &Options,
+    stop: &Stop,
+    show: &mut Show,
+) -> io::Result<Vec<Report>> {
+    let number = |name| matches.get_one::<u32>(name).map(|&n| n as usize);
+    let size = number("batch").unwrap_or(jobs.len()).max(1);
+    let pause = Duration::from_secs(number("delay").unwrap_or(0) as u64);
+    let mut ended = Vec::with_capacity(jobs.len());
+    for batch in jobs.chunks(size) {
+        let begin = Instant::now();
+        while !ended.is_empty() && begin.elapsed() < pause && stop.signal().is_none() && !show.halted() {
+            std::thread::sleep(Duration::from_millis(50).min(pause - begin.elapsed().min(pause)));
         }
-    };
-    let shown = path.display();
-    let run = report::read(&path).map_err(|e| unusable(&format!("{shown}: {e}")))?;
-    if !run.exact {
-        return Err(unusable(&format!("{shown}: its command is not UTF-8 text")));
+        show.first = ended.len();
+        ended.extend(fan::run(batch, options, Some(stop), show)?);
     }
-    if run.stdin && !matches.get_flag("stdin") {
-        return Err(
-            unusable(&format!("{shown}: its command read standard input, which is not kept"))
-                .hint("give it again with --stdin"),
-        );
-    }
-    let hosts = run
-        .select(match which.as_str() {
-            "failed" => Which::Failed,
-            "succeeded" => Which::Succeeded,
-            "unreachable" => Which::Unreachable,
-            _ => Which::All,
-        })
-        .map_err(|e| unusable(&format!("{shown}: {e}")))?;
-    Ok(Some((hosts, run)))
+    Ok(ended)
 }
 
 /// Closes the connections that are kept (`--mux-exit`).
@@ -204,26 +260,30 @@ fn mux_exit() -> Result<Exit, Fail> {
     Ok(Exit::Done)
 }
 
-/// Lists the reports (`--reports`).
-fn reports(dir: &Path) -> Result<Exit, Fail> {
-    let fail = |e: io::Error| Fail::new(Exit::Failed, "cannot list the reports").because(e);
-    let mut out = Out::stdout();
-    for path in report::list(dir, TOOL.name).map_err(fail)? {
-        let text = match report::read(&path) {
-            Ok(run) => format!(
-                "{}  {} succeeded, {} failed, {} unreachable  {}\n    {}",
-                run.started,
-                run.count(Kind::Succeeded),
-                run.count(Kind::Failed),
-                run.count(Kind::Unreachable) + run.count(Kind::Stopped),
-                run.command.join(" "),
-                path.display()
-            ),
-            Err(error) => format!("{}: {error}", path.display()),
-        };
-        out.line(text).map_err(fail)?;
+/// How many failed hosts stop the rest (`--halt`).
+fn halt(matches: &ArgMatches, hosts: usize) -> Result<Option<usize>, Fail> {
+    let Some(text) = matches.get_one::<String>("halt") else {
+        return Ok(None);
+    };
+    let wrong = || {
+        Fail::usage(format!(
+            "--halt: '{text}' is neither a number of hosts nor a percentage"
+        ))
+    };
+    let most = match text.strip_suffix('%') {
+        None => text.parse::<usize>().map_err(|_| wrong())?,
+        Some(percent) => {
+            let percent = percent.parse::<usize>().map_err(|_| wrong())?;
+            if percent > 100 {
+                return Err(wrong());
+            }
+            (hosts * percent).div_ceil(100)
+        }
+    };
+    if most == 0 {
+        return Err(wrong());
     }
-    Ok(Exit::Done)
+    Ok(Some(most))
 }
 
 fn internal(error: io::Error) -> Fail {
@@ -234,31 +294,8 @@ fn shape(matches: &ArgMatches) -> Shape {
     let flag = |name| matches.get_flag(name);
     match () {
         () if flag("json") => Shape::Json,
-        () if flag("gather") => Shape::Gathered,
+        () if flag("gather") || flag("diff") => Shape::Gathered,
         () if flag("no-prefix") => Shape::Bare,
         () => Shape::Tagged,
     }
-}
-
-fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString]) -> Result<Vec<Job>, Fail> {
-    let (command, input) = if matches.get_flag("stdin") {
-        if targets.stdin_used {
-            return Err(Fail::usage(
-                "standard input cannot be both the list of hosts and the input of the command",
-            ));
-        }
-        let spool = Spool::fill(&mut io::stdin().lock())
-            .map_err(|e| Fail::new(Exit::Internal, "cannot keep standard input").because(e))?;
-        (words.to_vec(), Input::Spool(Arc::new(spool)))
-    } else if matches.get_flag("detach") || targets.local {
-        (words.to_vec(), Input::Nothing)
-    } else {
-        (remote::tied(words), Input::Held)
-    };
-    let job = |host| Job {
-        launch: targets.launch(host, &command),
-        host: host.clone(),
-        input: input.clone(),
-    };
-    Ok(targets.hosts.iter().map(job).collect())
 }

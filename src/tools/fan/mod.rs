@@ -9,11 +9,16 @@ pub mod cps;
 pub mod csshsetup;
 pub mod cuptime;
 pub mod cwall;
+mod gathered;
+mod gauge;
 mod groups;
 mod processes;
+mod replay;
+mod secret;
 mod show;
 mod survey;
 mod targets;
+mod work;
 
 use crate::diag::Exit;
 use crate::fan::{Report, State, Stop};

@@ -1,10 +1,16 @@
 //! How the answers of many hosts are shown: a line at a time, gathered, or as JSON.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use bstr::ByteSlice;
 use serde_json::json;
 
+use super::gathered::{self, Group};
+use super::gauge::Gauge;
 use crate::diag::Out;
 use crate::fan::{Report, Sink, State, Stream, Transcripts};
 use crate::hosts::{self, Host};
@@ -23,17 +29,39 @@ pub enum Shape {
     Json,
 }
 
+/// More about the output than its shape.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// Gathered: only what differs from the most common answer.
+    pub diff: bool,
+    /// Gathered: the lines as they come as well.
+    pub live: bool,
+    /// Gathered: a host's own name counts as `%h`.
+    pub normalize: bool,
+    /// A gauge on the terminal.
+    pub gauge: bool,
+    /// Enter on the terminal says how far the run is.
+    pub keys: bool,
+    /// So many failed hosts stop the rest.
+    pub halt: Option<usize>,
+}
+
 /// Shows what hosts say and how they ended.
 pub struct Show {
     prog: &'static str,
     shape: Shape,
+    look: Look,
     labels: Vec<String>,
     hosts: Vec<Host>,
     out: Out,
+    gauge: Gauge,
     transcripts: Option<Transcripts>,
+    ends: Vec<Option<State>>,
     dirs: [Option<PathBuf>; 2],
     failed: Option<io::Error>,
     causes: Vec<Cause>,
+    /// Where the jobs of the run that is going on begin among all hosts.
+    pub first: usize,
 }
 
 impl Show {
@@ -49,21 +77,42 @@ impl Show {
         Show {
             prog,
             shape,
+            look: Look::default(),
+            gauge: Gauge::new(prog, hosts.len(), false, false),
             transcripts: keep.then(|| Transcripts::new(hosts.len())),
+            ends: vec![None; hosts.len()],
             labels,
             hosts: hosts.to_vec(),
             out: Out::stdout(),
             dirs,
             failed: None,
             causes: Vec::new(),
+            first: 0,
         }
+    }
+
+    /// With a special look.
+    #[must_use]
+    pub fn with(mut self, look: Look) -> Self {
+        self.gauge = Gauge::new(self.prog, self.hosts.len(), look.gauge, look.keys);
+        self.look = look;
+        self
+    }
+
+    /// Whether so many hosts failed that the rest is not wanted.
+    pub fn halted(&self) -> bool {
+        self.look.halt.is_some_and(|most| self.gauge.failed() >= most)
     }
 
     /// Shows what was kept until the end; gives the error if something could not be written.
     pub fn finish(mut self) -> io::Result<()> {
+        self.gauge.clear();
         if self.shape == Shape::Gathered && self.failed.is_none() {
             let shown = self.gathered();
             self.note(shown);
+            if !self.look.live {
+                self.failures();
+            }
         }
         let flushed = self.out.flush();
         self.note(flushed);
@@ -75,6 +124,35 @@ impl Show {
         self.failed.map_or(Ok(()), Err)
     }
 
+    /// Hosts that ended in the same way in one line.
+    fn failures(&mut self) {
+        let mut ways: Vec<(String, Vec<usize>)> = Vec::new();
+        let mut known = HashMap::new();
+        for (job, end) in self.ends.iter().enumerate() {
+            if let Some(state) = end.as_ref().filter(|state| worth_telling(state)) {
+                let text = state.to_string();
+                let at = *known.entry(text.clone()).or_insert_with(|| {
+                    ways.push((text, Vec::new()));
+                    ways.len() - 1
+                });
+                ways[at].1.push(job);
+            }
+        }
+        for (text, jobs) in ways {
+            let names = self.names(&jobs);
+            let count = if jobs.len() == 1 {
+                String::new()
+            } else {
+                format!(" ({})", jobs.len())
+            };
+            self.err(&[format!("{}: {names}{count}: {text}", self.prog).as_bytes()]);
+        }
+    }
+
+    fn names(&self, jobs: &[usize]) -> String {
+        hosts::fold(jobs.iter().map(|&job| &self.hosts[job]))
+    }
+
     fn note(&mut self, result: io::Result<()>) {
         if let Err(error) = result {
             self.failed.get_or_insert(error);
@@ -83,6 +161,7 @@ impl Show {
 
     /// One line on standard error, in one write, after what went to standard output before.
     fn err(&mut self, parts: &[&[u8]]) {
+        self.gauge.clear();
         let flushed = self.out.flush();
         self.note(flushed);
         let mut line = parts.concat();
@@ -94,29 +173,33 @@ impl Show {
         let Some(transcripts) = &self.transcripts else {
             return Ok(());
         };
-        for stream in [Stream::Out, Stream::Err] {
-            if self.dirs[stream as usize].is_some() {
-                continue;
+        // What a host said before the connection was lost or stopped is shown as well, but silence is no answer then.
+        let key = |job: usize| match self.ends[job].as_ref()? {
+            State::Exited(code) => Some((0, i32::from(*code))),
+            State::Killed(signal) => Some((1, *signal)),
+            State::TimedOut(_) => Some((2, 0)),
+            _ => {
+                let said = [Stream::Out, Stream::Err].map(|stream| transcripts.size(job, stream));
+                (said != [0, 0]).then_some((3, 0))
             }
-            for group in transcripts.gather(stream) {
-                let names = hosts::fold(group.jobs.iter().map(|&job| &self.hosts[job]));
-                let head = head(&names, group.jobs.len());
-                let first = group.jobs.first().copied().unwrap_or_default();
-                match stream {
-                    Stream::Out => {
-                        self.out.write_all(head.as_bytes())?;
-                        transcripts.write(first, stream, &mut self.out)?;
-                    }
-                    Stream::Err => {
-                        self.out.flush()?;
-                        let mut err = io::stderr().lock();
-                        let _ = err.write_all(head.as_bytes());
-                        transcripts.write(first, stream, &mut err)?;
-                    }
-                }
-            }
-        }
-        Ok(())
+        };
+        let ended = |job: usize| match self.ends[job].as_ref()? {
+            State::Exited(0) | State::Unreachable(_) | State::NotStarted(_) | State::Cancelled => None,
+            state => Some(state.to_string()),
+        };
+        let groups = transcripts.alike(key).into_iter();
+        let mut groups: Vec<Group> = groups
+            .map(|hosts| Group {
+                names: self.names(&hosts.jobs),
+                ended: hosts.jobs.first().and_then(|&job| ended(job)),
+                hosts,
+            })
+            .collect();
+        // Of two answers that are as common, the one that went well is the measure.
+        groups.sort_by_key(|group| (Reverse(group.hosts.jobs.len()), group.ended.is_some()));
+        let streams = [Stream::Out, Stream::Err].into_iter();
+        let streams: Vec<Stream> = streams.filter(|&s| self.dirs[s as usize].is_none()).collect();
+        gathered::show(transcripts, &groups, &streams, self.look.diff, &mut self.out)
     }
 
     fn json(&mut self, job: usize, report: &Report) -> io::Result<()> {
@@ -166,23 +249,65 @@ impl Show {
     }
 }
 
+/// Whether a state is a failure of which nothing was said yet.
+fn worth_telling(state: &State) -> bool {
+    !state.is_ok() && *state != State::Cancelled
+}
+
 /// What stands above the output of one or several hosts: as dshbak has it, so that its readers need not change.
-pub fn head(names: &str, count: usize) -> String {
+pub fn head(title: &str) -> String {
     let rule = "-".repeat(16);
-    match count {
-        1 => format!("{rule}\n{names}\n{rule}\n"),
-        _ => format!("{rule}\n{names} ({count})\n{rule}\n"),
+    format!("{rule}\n{title}\n{rule}\n")
+}
+
+/// A line with the host's own name as `%h`, whole and without its domain, wherever it stands as a word.
+fn normalized(line: &[u8], name: &str) -> Vec<u8> {
+    let short = match name.parse::<std::net::IpAddr>() {
+        Ok(_) => name,
+        Err(_) => name.split('.').next().unwrap_or(name),
+    };
+    let mut line = replaced(line, name.as_bytes());
+    if short != name {
+        line = replaced(&line, short.as_bytes());
     }
+    line
+}
+
+fn replaced(line: &[u8], name: &[u8]) -> Vec<u8> {
+    let inside = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || b"-_".contains(b));
+    let mut out = Vec::with_capacity(line.len());
+    let mut from = 0;
+    for at in line.find_iter(name) {
+        let end = at + name.len();
+        let before = at.checked_sub(1).and_then(|at| line.get(at));
+        if !inside(before) && !inside(line.get(end)) {
+            out.extend_from_slice(&line[from..at]);
+            out.extend_from_slice(b"%h");
+            from = end;
+        }
+    }
+    out.extend_from_slice(&line[from..]);
+    out
 }
 
 impl Sink for Show {
-    fn line(&mut self, job: usize, _: &Host, stream: Stream, line: &[u8]) {
+    fn line(&mut self, job: usize, host: &Host, stream: Stream, line: &[u8]) {
+        let job = self.first + job;
         if let Some(transcripts) = &mut self.transcripts {
-            transcripts.line(job, stream, line);
+            match self.look.normalize {
+                true => transcripts.line(job, stream, &normalized(line, &host.name)),
+                false => transcripts.line(job, stream, line),
+            }
         }
-        if matches!(self.shape, Shape::Gathered | Shape::Json) || self.dirs[stream as usize].is_some() {
+        let silent = match self.shape {
+            Shape::Gathered => !self.look.live,
+            Shape::Json => true,
+            Shape::Tagged | Shape::Bare => false,
+        };
+        if silent || self.dirs[stream as usize].is_some() {
             return;
         }
+        self.gauge.clear();
         let (label, colon): (&[u8], &[u8]) = match self.shape {
             Shape::Bare => (b"", b""),
             _ => (self.labels[job].as_bytes(), b": "),
@@ -201,15 +326,24 @@ impl Sink for Show {
         }
     }
 
+    fn started(&mut self, job: usize) {
+        self.gauge.started(self.first + job);
+    }
+
     fn done(&mut self, job: usize, report: &Report) {
-        let written = match self.shape {
-            Shape::Json => self.json(job, report),
-            _ => Ok(()),
-        };
-        self.note(written);
+        let job = self.first + job;
+        if report.state != State::Cancelled || report.attempts > 0 {
+            self.gauge.done(job, !worth_telling(&report.state));
+        }
+        self.ends[job] = Some(report.state.clone());
+        if self.shape == Shape::Json {
+            self.gauge.clear();
+            let written = self.json(job, report);
+            self.note(written);
+        }
         let written = self.files(job);
         self.note(written);
-        if report.state.is_ok() || report.state == State::Cancelled {
+        if !worth_telling(&report.state) {
             return;
         }
         if let State::Unreachable(trouble) = &report.state
@@ -217,16 +351,48 @@ impl Sink for Show {
         {
             self.causes.push(trouble.cause);
         }
-        let text = format!("{}: {}: {}", self.prog, self.labels[job], report.state);
-        self.err(&[text.as_bytes()]);
+        // Gathered answers end with one line for all hosts that ended alike.
+        if self.shape != Shape::Gathered || self.look.live {
+            let text = format!("{}: {}: {}", self.prog, self.labels[job], report.state);
+            self.err(&[text.as_bytes()]);
+        }
     }
 
     fn idle(&mut self) {
         let flushed = self.out.flush();
         self.note(flushed);
+        self.gauge.draw(&self.labels);
+    }
+
+    fn watch(&mut self) -> Vec<OwnedFd> {
+        match self.look.gauge || self.look.keys {
+            true => self.gauge.watch(),
+            false => Vec::new(),
+        }
+    }
+
+    fn woken(&mut self) -> bool {
+        self.gauge.woken(&self.hosts)
     }
 
     fn closed(&self) -> bool {
-        self.out.closed() || self.failed.is_some()
+        self.out.closed() || self.failed.is_some() || self.halted()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_own_name_is_replaced_only_where_it_is_a_word() {
+        for (line, name, wanted) in [
+            ("n1: n1.example.com n10 xn1 n1", "n1.example.com", "%h: %h n10 xn1 %h"),
+            ("10.0.0.1 10.0.0.11 10.0.0", "10.0.0.1", "%h 10.0.0.11 10.0.0"),
+            ("n1n1 n1-a", "n1", "n1n1 n1-a"),
+            ("nothing", "n1", "nothing"),
+        ] {
+            assert_eq!(normalized(line.as_bytes(), name), wanted.as_bytes(), "{line}");
+        }
     }
 }
