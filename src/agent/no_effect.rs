@@ -65,7 +65,6 @@ static TABLE: &[Vain] = &[
     variable("LockDirectory", ONE_PLACE),
     variable("LogDirectory", ONE_PLACE),
     variable("MaxCfengines", "one agent is at work at a time"),
-    variable("MethodPeers", "methods are called on this machine only"),
     variable("SkipIdentify", "a client is known by its key"),
 ];
 
