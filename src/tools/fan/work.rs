@@ -62,7 +62,7 @@ pub fn arguments(command: clap::Command) -> clap::Command {
 pub fn wrap(matches: &ArgMatches, again: Option<&Run>) -> Result<(Wrap, Option<PathBuf>), Fail> {
     let path = matches.get_one::<PathBuf>("script").cloned();
     let path = path.or_else(|| again?.script.as_ref().map(PathBuf::from));
-    let script = path.as_ref().map(|path| read(path)).transpose()?;
+    let script = path.as_ref().map(read).transpose()?;
     let dir = matches.get_one::<OsString>("chdir").cloned();
     let env = matches.get_many::<String>("env").unwrap_or_default();
     let env = env.map(|text| variable(text)).collect::<Result<_, Fail>>()?;
@@ -138,7 +138,7 @@ pub fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString], wrap: &
         host: host.clone(),
         input: input.clone(),
     };
-    let numbered = targets.hosts.iter().enumerate();
+    let hosts = targets.hosts.iter();
     if !wrap.is_empty() {
         let mut spool = if stdin { Spool::new() } else { Spool::in_memory() }.map_err(keep)?;
         let sizes = wrap.payload(words, &mut spool).map_err(keep)?;
@@ -150,7 +150,8 @@ pub fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString], wrap: &
             false => Input::Fed(Arc::new(spool)),
         };
         let command = |rank, host: &Host| wrap.receive(&sizes, &host.name, rank, bond);
-        return Ok(numbered
+        return Ok(hosts
+            .enumerate()
             .map(|(rank, host)| job(host, &command(rank, host), &input))
             .collect());
     }
@@ -165,7 +166,7 @@ pub fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString], wrap: &
     };
     if !flag("subst") {
         let command = tie(words);
-        return Ok(numbered.map(|(_, host)| job(host, &command, &input)).collect());
+        return Ok(hosts.map(|host| job(host, &command, &input)).collect());
     }
     let own = |(rank, host): (usize, &Host)| {
         let user = host.user.as_ref().or(targets.ssh.user.as_ref()).cloned();
@@ -173,7 +174,7 @@ pub fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString], wrap: &
         let words: Vec<OsString> = words.iter().map(|word| filled(word, &host.name, &user, rank)).collect();
         job(host, &tie(&words), &input)
     };
-    Ok(numbered.map(own).collect())
+    Ok(hosts.enumerate().map(own).collect())
 }
 
 /// A word with what stands for the host replaced; any other `%` stays as it is.
