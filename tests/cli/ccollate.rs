@@ -50,13 +50,15 @@ fn differences_from_the_most_common_output_are_shown() {
 
 #[test]
 fn output_goes_to_files_or_to_json() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().to_str().unwrap();
+    let top = tempfile::tempdir().unwrap();
+    let dir = top.path().join("said");
+    std::fs::create_dir(&dir).unwrap();
+    let path = dir.to_str().unwrap();
     assert_eq!(run(&["-d", path], b"n1: a\nn2: b\nn1: c\n").status.code(), Some(0));
-    assert_eq!(std::fs::read(dir.path().join("n1")).unwrap(), b"a\nc\n");
+    assert_eq!(std::fs::read(dir.join("n1")).unwrap(), b"a\nc\n");
     let output = run(&["-d", path], b"../x: a\n");
     assert_eq!(output.status.code(), Some(1));
-    assert!(!dir.path().parent().unwrap().join("x").exists());
+    assert!(!top.path().join("x").exists());
     let output = run(&["--json"], b"n1: a\nn2: a\n");
     let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(

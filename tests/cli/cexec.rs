@@ -285,7 +285,10 @@ fn wrong_usage_is_one_clear_sentence_and_status_2() {
             "cexec: -w: the list names more than 1000000 hosts",
         ),
         (&["-w", "n1", "-x", "n1", "true"], "cexec: no hosts are left to act on"),
-        (&["-w", "-oProxyCommand=x", "true"], "cexec: -w: "),
+        (
+            &["-w", "-oProxyCommand=x", "true"],
+            "cexec: '-oProxyCommand=x' only says ",
+        ),
         (&["-w", "@web", "true"], "cexec: -w: there is no group '@web'"),
         (&["--nonsense"], "cexec: "),
         (&["-f", "0", "-w", "n1", "true"], "cexec: "),
