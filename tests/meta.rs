@@ -337,6 +337,7 @@ fn every_page_passes_mandoc_and_refers_only_to_pages_that_exist() {
                 "wall",
                 "patch",
                 "sudo",
+                "getent",
                 "diff",
             ];
             let known = ours.contains(&format!("{name}.{section}")) || foreign.contains(&name);

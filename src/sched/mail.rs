@@ -64,9 +64,11 @@ pub fn compose(
     }))
 }
 
-/// Hands a message to the server, or to sendmail(8). `host` is who we are.
+/// Hands a message to the server, or to sendmail(8); this host's own server is asked through sendmail(8) where there is
+/// one. `host` is who we are.
 pub fn send(mail: &Mail, server: Option<&Server>, host: &str) -> Result<(), SchedError> {
     match server {
+        Some(server) if server.is_here() && sendmail().is_some() => by_sendmail(mail),
         Some(server) => smtp::send(server, host, mail).map_err(|why| SchedError::Mail {
             to: mail.to.clone(),
             why: format!("{server}: {why}"),
@@ -75,15 +77,16 @@ pub fn send(mail: &Mail, server: Option<&Server>, host: &str) -> Result<(), Sche
     }
 }
 
+fn sendmail() -> Option<&'static str> {
+    SENDMAIL.iter().copied().find(|path| Path::new(path).exists())
+}
+
 fn by_sendmail(mail: &Mail) -> Result<(), SchedError> {
     let failed = |why: String| SchedError::Mail {
         to: mail.to.clone(),
         why,
     };
-    let program = SENDMAIL
-        .iter()
-        .find(|path| Path::new(path).exists())
-        .ok_or_else(|| failed("there is no sendmail(8) on this host".into()))?;
+    let program = sendmail().ok_or_else(|| failed("there is no sendmail(8) on this host".into()))?;
     let mut child = Command::new(program)
         .args(["-oi", "-t"])
         .stdin(Stdio::piped())

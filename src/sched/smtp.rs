@@ -50,6 +50,13 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Whether it is the mail service of this very host, which sendmail(8) hands mail to without a connection.
+    pub(super) fn is_here(&self) -> bool {
+        self.port == 25 && ["localhost", "127.0.0.1", "::1"].contains(&self.host.as_str())
+    }
+}
+
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.port, self.host.contains(':')) {
