@@ -2,20 +2,21 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, pipe2};
 
-use super::lines::Lines;
+use super::pipes::{Feed, Pipe};
 use super::session::{End, Session};
-use super::{Input, Job, Spool, State, Stream};
+use super::{Input, Job, State, Stream};
+use crate::remote::keep::lives;
 use crate::remote::{Cause, Kept, Launch, Trouble, explain};
 
 /// How much of ssh's own messages is kept, in bytes.
@@ -40,6 +41,8 @@ pub(super) struct Child {
     pub started: Instant,
     work: Work,
     ssh: bool,
+    // The connection that this process goes over, if it is kept.
+    kept: Option<PathBuf>,
     pipes: [Option<Pipe>; 3],
     feed: Option<Feed>,
     log: Vec<u8>,
@@ -70,41 +73,6 @@ pub(super) enum Way {
     Plain,
 }
 
-struct Pipe {
-    file: File,
-    lines: Lines,
-}
-
-impl Pipe {
-    fn new(fd: OwnedFd) -> io::Result<Self> {
-        let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
-        fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        Ok(Pipe {
-            file: File::from(fd),
-            lines: Lines::default(),
-        })
-    }
-}
-
-/// What a process is given to read, a piece at a time; the pipe stays open when all is written.
-struct Feed {
-    file: File,
-    spool: Arc<Spool>,
-    at: u64,
-    left: u64,
-}
-
-impl Feed {
-    fn new(fd: OwnedFd, spool: &Arc<Spool>) -> io::Result<Self> {
-        Ok(Feed {
-            file: Pipe::new(fd)?.file,
-            left: spool.size()?,
-            spool: Arc::clone(spool),
-            at: 0,
-        })
-    }
-}
-
 impl Child {
     /// Starts a job: over the kept connection where there is one, else as a process.
     pub fn start(index: usize, job: &Job, attempt: u32, way: Way) -> io::Result<Self> {
@@ -116,7 +84,9 @@ impl Child {
             Ok(child) => Ok(child),
             // ssh makes the connection, and clears away the socket of one that died.
             Err(error) if none_there.contains(&error.kind()) => {
-                Self::process(index, job, attempt, &job.launch.keeping())
+                let mut child = Self::process(index, job, attempt, &job.launch.keeping())?;
+                child.kept = Some(kept.socket.clone());
+                Ok(child)
             }
             Err(_) => Self::process(index, job, attempt, &job.launch),
         }
@@ -146,6 +116,7 @@ impl Child {
             started: Instant::now(),
             work: Work::Session(Box::new(session)),
             ssh: true,
+            kept: None,
             pipes,
             feed,
             log: Vec::new(),
@@ -202,6 +173,7 @@ impl Child {
             started: Instant::now(),
             work: Work::Process(process),
             ssh: launch.ssh,
+            kept: None,
             pipes: [out, err, log_pipe],
             feed,
             log: Vec::new(),
@@ -225,26 +197,14 @@ impl Child {
 
     /// The input that has not been taken whole yet.
     pub fn hungry(&self) -> Option<BorrowedFd<'_>> {
-        let feed = self.feed.as_ref().filter(|feed| feed.left > 0);
-        feed.map(|feed| feed.file.as_fd())
+        let feed = self.feed.as_ref().filter(|feed| feed.hungry());
+        feed.map(Feed::fd)
     }
 
     /// Writes more of the input, as much as there is room for.
     pub fn feed(&mut self, buffer: &mut [u8]) {
-        let Some(feed) = self.feed.as_mut() else {
-            return;
-        };
-        let size = usize::try_from(feed.left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let piece = &mut buffer[..size];
-        let written = feed.spool.read_at(piece, feed.at).and_then(|()| feed.file.write(piece));
-        match written {
-            Ok(count @ 1..) => {
-                feed.at += count as u64;
-                feed.left -= count as u64;
-            }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            // It reads no more, or there is nothing to give it: the end, so that it does not wait for the rest.
-            Ok(_) | Err(_) => self.feed = None,
+        if self.feed.as_mut().is_some_and(|feed| !feed.more(buffer)) {
+            self.feed = None;
         }
     }
 
@@ -319,10 +279,7 @@ impl Child {
             (Some(state), _) => state,
             (None, Ended::Process(status)) => self.status(status),
             (None, Ended::Session(End::Exited(code))) => State::Exited(code),
-            (None, Ended::Session(End::Lost | End::Left)) => State::Unreachable(Trouble {
-                cause: Cause::Lost,
-                said: String::new(),
-            }),
+            (None, Ended::Session(End::Lost | End::Left)) => lost(),
             (None, Ended::Session(End::Refused)) => return None,
         })
     }
@@ -339,6 +296,8 @@ impl Child {
         match (status.code(), status.signal()) {
             (Some(255), _) if self.ssh => match explain(&self.log) {
                 Some(trouble) => State::Unreachable(trouble),
+                // ssh has no word for it when the owner of its connection has died.
+                None if self.log.is_empty() && self.kept.as_ref().is_some_and(|path| !lives(path)) => lost(),
                 None => State::Exited(255),
             },
             (Some(code), _) => State::Exited(u8::try_from(code).unwrap_or(255)),
@@ -358,6 +317,17 @@ impl Child {
                 self.signal(Signal::SIGKILL);
             }
             Some(_) => {}
+        }
+    }
+
+    /// The user has called all off: an ssh that has then ended without a status of the command got the same signal from
+    /// the terminal, sooner than it was asked to end.
+    pub fn called_off(&mut self, ended: Ended) {
+        if let Ended::Process(status) = ended
+            && self.ssh
+            && matches!(status.code(), None | Some(255))
+        {
+            self.stopping.get_or_insert((Why::Cancelled, Instant::now()));
         }
     }
 
@@ -406,6 +376,13 @@ impl Child {
             false => killpg(Pid::from_raw(pid), signal),
         };
     }
+}
+
+fn lost() -> State {
+    State::Unreachable(Trouble {
+        cause: Cause::Lost,
+        said: String::new(),
+    })
 }
 
 impl Drop for Child {

@@ -7,6 +7,7 @@ mod capture;
 mod child;
 pub mod copy;
 mod lines;
+mod pipes;
 pub mod report;
 mod run;
 mod session;

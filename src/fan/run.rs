@@ -253,6 +253,9 @@ impl Loop<'_> {
                 continue;
             };
             let mut child = self.running.swap_remove(index);
+            if self.stop.is_some_and(|stop| stop.signal().is_some()) {
+                child.called_off(ended);
+            }
             let (job, host) = (child.job, &self.jobs[child.job].host);
             child.drain(&mut self.buffer, &mut |stream, line| {
                 self.sink.line(job, host, stream, line);

@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The domain of hosts named without one.
@@ -96,6 +96,26 @@ impl Lab {
         Some(lab)
     }
 
+    /// Brings up `n` hosts of which `master` reaches all others by key, without a question, and with an exchange of keys
+    /// that costs little.
+    pub fn trusted(n: usize) -> Option<Lab> {
+        let lab = Lab::up(n)?;
+        let key = lab.ok(
+            "master",
+            "ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519; cat /root/.ssh/id_ed25519.pub
+            echo 'KexAlgorithms curve25519-sha256' >>/etc/ssh/ssh_config",
+        );
+        let give = format!(
+            "echo '{}' >/root/.ssh/authorized_keys; cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub",
+            key.trim()
+        );
+        let known: String = (1..n)
+            .map(|i| format!("client{i} {}", lab.ok(&format!("client{i}"), &give)))
+            .collect();
+        lab.write("master", "/root/.ssh/known_hosts", known);
+        Some(lab)
+    }
+
     /// Its name, for the `lab` command.
     pub fn name(&self) -> &str {
         &self.name
@@ -123,6 +143,25 @@ impl Lab {
     pub fn spawn(&self, host: &str, line: &str) -> Child {
         let mut command = self.command(host, line);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Starts a shell line and leaves it running; what it says is read when it is waited for with [`ended`].
+    pub fn begin(&self, host: &str, line: &str) -> Child {
+        let mut command = self.command(host, line);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Starts a shell line on a terminal of its own: what is written to its standard input is typed there.
+    #[track_caller]
+    pub fn type_to(&self, host: &str, line: &str) -> Child {
+        self.write(host, "/root/typed", line);
+        let mut command = self.command(host, "exec script -q -e -c 'exec bash /root/typed' /dev/null");
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// Runs a shell line that must succeed; gives its standard output.
@@ -222,6 +261,44 @@ impl Drop for Lab {
         let done = Command::new(TOOL).args(["-n", &self.name, "down"]).status();
         if !std::thread::panicking() {
             assert!(done.unwrap().success(), "lab down");
+        }
+    }
+}
+
+/// Waits for what was begun, and gives what it did.
+pub fn ended(child: Child) -> Ran {
+    child.wait_with_output().unwrap().into()
+}
+
+/// A lab that several tests use, one after the other. A test that fails takes it away, so that the next one finds it as
+/// it should be.
+pub struct Shared {
+    lab: Mutex<Option<Lab>>,
+    make: fn() -> Option<Lab>,
+}
+
+impl Shared {
+    /// A lab that is made when it is first asked for. It ends with the test run.
+    pub const fn new(make: fn() -> Option<Lab>) -> Self {
+        Shared {
+            lab: Mutex::new(None),
+            make,
+        }
+    }
+
+    /// Runs a test in it; does nothing where a lab cannot be.
+    pub fn with(&self, test: impl FnOnce(&Lab)) {
+        let mut place = self.lab.lock().unwrap_or_else(|poisoned| {
+            self.lab.clear_poison();
+            let mut place = poisoned.into_inner();
+            drop(place.take());
+            place
+        });
+        if place.is_none() {
+            *place = (self.make)();
+        }
+        if let Some(lab) = place.as_ref() {
+            test(lab);
         }
     }
 }

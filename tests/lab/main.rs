@@ -9,6 +9,7 @@
     clippy::print_stdout
 )]
 
+mod behaviour;
 mod converge;
 mod crash;
 mod fanout;
