@@ -4,11 +4,10 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::remote::Kept;
-use crate::remote::keep::lives;
-use crate::remote::mux::{Message, Reader, VERSION};
+use crate::remote::mux::{self, Message, Reader, VERSION};
 use crate::sys::pass::{connect_now, send_fd};
 
 /// How a session came to its end.
@@ -24,15 +23,27 @@ pub(super) enum End {
     Left,
 }
 
+/// How far a session has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Asked for.
+    Asked,
+    /// The command runs.
+    Open,
+    /// Closed without a status; the owner of the connection is asked whether it still lives.
+    Doubted,
+}
+
 /// A session, from the request on.
 pub(super) struct Session {
     path: PathBuf,
     socket: UnixStream,
     reader: Reader,
     held: Option<OwnedFd>,
-    /// Until when it must be open.
+    stage: Stage,
+    /// How long the owner of the connection may take for an answer, and until when one is due.
+    patience: Duration,
     by: Instant,
-    opened: bool,
     status: Option<u32>,
     end: Option<End>,
 }
@@ -53,8 +64,9 @@ impl Session {
             socket,
             reader: Reader::default(),
             held,
+            stage: Stage::Asked,
+            patience: kept.patience,
             by: Instant::now() + kept.patience,
-            opened: false,
             status: None,
             end: None,
         })
@@ -70,9 +82,9 @@ impl Session {
         self.end
     }
 
-    /// Until when it must be open, as long as it is not.
+    /// Until when an answer must be there, as long as one is waited for.
     pub fn due(&self) -> Option<Instant> {
-        (!self.opened && self.end.is_none()).then_some(self.by)
+        (self.stage != Stage::Open && self.end.is_none()).then_some(self.by)
     }
 
     /// Reads what the owner of the connection has to say.
@@ -92,30 +104,50 @@ impl Session {
 
     fn take(&mut self) {
         loop {
-            match self.reader.message() {
-                Ok(None) => return,
-                Ok(Some(Message::Hello(VERSION))) => {}
-                Ok(Some(Message::Opened(..))) => self.opened = true,
-                Ok(Some(Message::Exit(_, status))) => self.status = Some(status),
-                Ok(Some(Message::Hello(_) | Message::Refused(..))) | Err(_) => {
+            match (self.reader.message(), self.stage) {
+                (Ok(None), _) => return,
+                (Ok(Some(Message::Hello(VERSION))), _) => {}
+                (Ok(Some(Message::Opened(..))), Stage::Asked) => self.stage = Stage::Open,
+                (Ok(Some(Message::Exit(_, status))), _) => self.status = Some(status),
+                // A command that a signal ended has no status, and ssh itself exits with 255 then.
+                (Ok(Some(Message::Alive(..))), Stage::Doubted) => return self.finish(End::Exited(255)),
+                (Ok(Some(Message::Hello(_) | Message::Refused(..))) | Err(_), stage) => {
                     // After it was open, what cannot be understood is a broken connection.
-                    return self.finish(if self.opened { End::Lost } else { End::Refused });
+                    return self.finish(match stage {
+                        Stage::Asked => End::Refused,
+                        Stage::Open | Stage::Doubted => End::Lost,
+                    });
                 }
-                Ok(Some(_)) => {}
+                (Ok(Some(_)), _) => {}
             }
         }
     }
 
     /// The other side has closed: all output is in the pipes.
     fn close(&mut self) {
-        let end = match self.status {
-            Some(status) => End::Exited(u8::try_from(status).unwrap_or(255)),
-            None if !self.opened => End::Refused,
-            // A command that a signal ended has no status, and ssh itself exits with 255 then.
-            None if lives(&self.path) => End::Exited(255),
-            None => End::Lost,
-        };
-        self.finish(end);
+        match (self.status, self.stage) {
+            (Some(status), _) => self.finish(End::Exited(u8::try_from(status).unwrap_or(255))),
+            (None, Stage::Asked) => self.finish(End::Refused),
+            (None, Stage::Doubted) => self.finish(End::Lost),
+            (None, Stage::Open) if self.doubt().is_err() => self.finish(End::Lost),
+            (None, Stage::Open) => {}
+        }
+    }
+
+    /// Asks the owner of the connection whether it lives. That its socket takes us in says nothing: the sockets of a
+    /// process that is being killed close one after the other.
+    fn doubt(&mut self) -> io::Result<()> {
+        let mut socket = connect_now(&self.path)?;
+        let request = [mux::hello(), mux::alive(1)].concat();
+        if socket.write(&request)? != request.len() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.socket = socket;
+        self.reader = Reader::default();
+        self.held = None;
+        self.stage = Stage::Doubted;
+        self.by = Instant::now() + self.patience;
+        Ok(())
     }
 
     /// Gives up an owner that does not answer. It is stuck, or its connection is dead: nobody shall ask it again.
@@ -123,7 +155,10 @@ impl Session {
         self.read(buffer);
         if self.due().is_some() {
             let _ = std::fs::remove_file(&self.path);
-            self.finish(End::Refused);
+            self.finish(match self.stage {
+                Stage::Asked => End::Refused,
+                Stage::Open | Stage::Doubted => End::Lost,
+            });
         }
     }
 

@@ -58,31 +58,59 @@ fn opened() -> Vec<u8> {
     packet(&[0x8000_0006, 1, 5], b"")
 }
 
+fn alive() -> Vec<u8> {
+    packet(&[0x8000_0005, 1, 77], b"")
+}
+
 fn exit(status: u32) -> Vec<u8> {
     packet(&[0x8000_0004, 5, status], b"")
 }
 
-/// An owner that hears one request out and then answers with these bytes; gone afterwards unless it `stays`. Gives the
-/// way it went.
-fn owner(answer: &[u8], stays: bool) -> (State, Vec<String>) {
+/// What becomes of an owner after its answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// It says that it lives when it is asked.
+    Lives,
+    /// It takes one more connection, and is gone before it answers: the last moment of a process that is killed.
+    Dies,
+    /// It takes one more connection and never answers.
+    Hangs,
+    /// It is gone at once.
+    Gone,
+}
+
+/// An owner that hears one request out and then answers with these bytes. Gives the way it went.
+fn owner(answer: &[u8], then: Then) -> (State, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();
     let answer = answer.to_vec();
-    let thread = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let wanted = job(Path::new("x")).launch.kept.unwrap().request.len() + 3;
         let mut request = vec![0; wanted];
         stream.read_exact(&mut request).unwrap();
-        let kept = stays.then_some(listener);
+        let listener = (then != Then::Gone).then_some(listener);
         stream.write_all(&answer).unwrap();
         drop(stream);
-        std::thread::sleep(Duration::from_millis(if stays { 500 } else { 0 }));
-        drop(kept);
+        let Some(listener) = listener else { return };
+        // Nobody asks when the answer was clear.
+        listener.set_nonblocking(true).unwrap();
+        let until = Instant::now() + Duration::from_millis(600);
+        while Instant::now() < until {
+            match (listener.accept(), then) {
+                (Ok((mut stream, _)), Then::Lives) => stream.write_all(&[hello(), alive()].concat()).unwrap(),
+                (Ok(_), Then::Dies) => return,
+                (Ok((stream, _)), _) => {
+                    std::thread::sleep(Duration::from_millis(600));
+                    drop(stream);
+                }
+                (Err(_), _) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
     });
     let (state, lines, attempts) = run_one(&path, &Options::default());
     assert_eq!(attempts, 1);
-    thread.join().unwrap();
     (state, lines)
 }
 
@@ -91,7 +119,7 @@ fn the_status_of_a_session_is_the_one_of_the_command() {
     for status in [0, 7, 255] {
         let answer = [hello(), opened(), exit(status)].concat();
         assert_eq!(
-            owner(&answer, true),
+            owner(&answer, Then::Lives),
             (State::Exited(u8::try_from(status).unwrap()), vec![])
         );
     }
@@ -112,21 +140,23 @@ fn what_was_not_begun_goes_over_a_connection_of_its_own() {
         hello(),
         Vec::new(),
     ] {
-        assert_eq!(owner(&answer, true), plain);
-        assert_eq!(owner(&answer, false), plain);
+        assert_eq!(owner(&answer, Then::Lives), plain);
+        assert_eq!(owner(&answer, Then::Gone), plain);
     }
 }
 
 #[test]
 fn a_connection_that_breaks_is_told_from_a_command_without_a_status() {
     let begun = [hello(), opened()].concat();
-    assert_eq!(owner(&begun, true), (State::Exited(255), vec![]));
-    let State::Unreachable(trouble) = owner(&begun, false).0 else {
-        panic!("the loss was not seen");
-    };
-    assert_eq!(trouble.cause, Cause::Lost);
+    assert_eq!(owner(&begun, Then::Lives), (State::Exited(255), vec![]));
+    for then in [Then::Gone, Then::Dies, Then::Hangs] {
+        let State::Unreachable(trouble) = owner(&begun, then).0 else {
+            panic!("the loss was not seen");
+        };
+        assert_eq!(trouble.cause, Cause::Lost);
+    }
     let upset = [begun, vec![255; 8]].concat();
-    assert!(matches!(owner(&upset, true).0, State::Unreachable(_)));
+    assert!(matches!(owner(&upset, Then::Lives).0, State::Unreachable(_)));
 }
 
 #[test]

@@ -190,32 +190,39 @@ pub fn close_all(paths: &Paths) -> io::Result<usize> {
 }
 
 fn close(socket: &Path) -> io::Result<()> {
+    match ask(socket, &mux::terminate(1)) {
+        Ok(Message::Refused(..)) => Err(io::ErrorKind::PermissionDenied.into()),
+        Ok(_) => Ok(()),
+        // Gone without a word is gone, too.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the owner of a connection lives. That its socket takes us in says nothing: the sockets of a process that is
+/// being killed close one after the other. May take a second.
+pub fn lives(socket: &Path) -> bool {
+    matches!(ask(socket, &mux::alive(1)), Ok(Message::Alive(..)))
+}
+
+/// Asks the owner of a connection one thing, and gives its answer.
+fn ask(socket: &Path, request: &[u8]) -> io::Result<Message> {
     let mut stream = connect_now(socket)?;
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut request = mux::hello();
-    request.extend(mux::terminate(1));
-    stream.write_all(&request)?;
+    stream.write_all(&[&mux::hello(), request].concat())?;
     let (mut reader, mut buffer) = (mux::Reader::default(), [0; 512]);
     loop {
         let count = stream.read(&mut buffer)?;
         if count == 0 {
-            // Gone without a word is gone, too.
-            return Ok(());
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         reader.feed(&buffer[..count]);
         while let Some(message) = reader.message().map_err(|_| io::ErrorKind::InvalidData)? {
-            match message {
-                Message::Ok(1) => return Ok(()),
-                Message::Refused(..) => return Err(io::ErrorKind::PermissionDenied.into()),
-                _ => {}
+            if let Message::Ok(_) | Message::Alive(..) | Message::Refused(..) = message {
+                return Ok(message);
             }
         }
     }
-}
-
-/// Whether somebody still listens at a socket.
-pub fn lives(socket: &Path) -> bool {
-    connect_now(socket).is_ok()
 }

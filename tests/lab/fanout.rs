@@ -392,11 +392,8 @@ fn a_kept_connection_that_is_dead_stuck_or_full_is_done_without() {
     good("for the next command", 1);
     let cut = "(sleep 1; pkill -KILL -x ssh) & DSAU_SSH=/root/counted cexec -w client1 'sleep 1003'";
     let ran = lab.sh("master", cut);
-    assert!(
-        ran.code != 0 && ran.err.starts_with("cexec: client1: "),
-        "{}",
-        ran.all()
-    );
+    let lost = "cexec: client1: the connection was lost\n";
+    assert_eq!((ran.code, ran.err.as_str()), (4, lost), "{}", ran.all());
     lab.wait("client1", "! pgrep -f ^sleep.1003$");
 }
 
