@@ -100,9 +100,7 @@ impl Evaluation<'_> {
             return;
         }
         match own {
-            Some("checksumdatabase") if self.phase != Phase::Server => {
-                self.warn(pos, "ChecksumDatabase variable is deprecated: it has no effect");
-            }
+            Some("checksumdatabase") if self.phase != Phase::Server => self.deprecated(pos),
             Some(own) if names::is_list(own) => self.extend_list(own, values),
             Some(own) if self.again(own, &pos) => {}
             Some(own) => {
@@ -113,6 +111,17 @@ impl Evaluation<'_> {
                 self.perhaps_meant(name, &pos);
                 self.assign(None, name, values);
             }
+        }
+    }
+
+    /// `ChecksumDatabase` ends a run before it begins (cfengine2.md 8, 12); `-p`, which takes any file, only warns, as
+    /// the original did.
+    fn deprecated(&mut self, pos: Pos) {
+        let message = "ChecksumDatabase variable is deprecated - comment it out";
+        let hint = "the digests of files are kept in the state directory";
+        match self.any_section {
+            true => self.warn_with(pos, message, Some(hint.into())),
+            false => self.error(pos, message, Some(hint)),
         }
     }
 
@@ -324,11 +333,25 @@ impl Evaluation<'_> {
                 let message = format!("$(cfrunCommand) does not expand to an absolute filename: {text}");
                 self.error(pos, message, Some("cfrunCommand = ( \"/opt/dsau/sbin/cfagent\" )"));
             }
+            Some("cfruncommand") if self.phase == Phase::Server && !self.has_program(&text) => {
+                let message = format!("$(cfrunCommand) points to a non-existent file: {text}");
+                self.error(
+                    pos,
+                    message,
+                    Some("its first word is the program that cfrun starts here"),
+                );
+            }
             Some("repository") if !text.starts_with(b"/") && !text.contains(&b'$') => {
                 self.error(pos, "File repository must be an absolute directory name", None);
             }
             _ => self.program.context.set(name, text),
         }
+    }
+
+    /// Whether the program of a command is there; one that is not known yet is.
+    fn has_program(&self, command: &[u8]) -> bool {
+        let program = command.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        program.contains(&b'$') || self.world.lstat(program.as_bstr()).is_some()
     }
 
     /// Evaluates a call in `control:`; class functions give no value there.

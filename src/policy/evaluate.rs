@@ -10,10 +10,13 @@ use super::program::Import;
 use super::source::Source;
 use super::{Attrs, Body, ClassExpr, Options, Phase, PolicyError, Pos, Program, Rule, Section, World};
 
+/// How many warnings of a policy are kept.
+const MOST_WARNINGS: usize = 1000;
+
 pub(super) struct Evaluation<'a> {
     pub(super) source: &'a Source,
     pub(super) phase: Phase,
-    any_section: bool,
+    pub(super) any_section: bool,
     pub(super) program: &'a mut Program,
     pub(super) world: &'a mut dyn World,
     /// The section belongs to the other kind of file: said once, the rest of it is passed over.
@@ -86,7 +89,7 @@ impl<'a> Evaluation<'a> {
     }
 
     pub(super) fn warn_with(&mut self, pos: Pos, message: impl Into<String>, hint: Option<String>) {
-        if self.program.warnings.len() < 1000 {
+        if self.program.warnings.len() < MOST_WARNINGS {
             let warning = self.source.error_at(pos, message).with_hint(hint);
             self.program.warnings.push(warning);
         }
@@ -157,12 +160,12 @@ impl<'a> Evaluation<'a> {
         if self.errors.len() > before {
             return;
         }
-        if let Some(pos) = check::odd_mode(&rule, &self.program.context) {
-            self.warn(pos.clone(), "Symbolic and numeric form for modes mixed");
-            let hint = "letters that do not say whose change nothing; 'a+x' is for everybody";
-            let warning = check::error(self.source, pos, "mode string is incomplete".into(), Some(hint));
-            self.program.warnings.push(warning);
-        }
+        let warnings = &mut self.program.warnings;
+        check::odd(&rule, &self.program.context, &mut |pos, message, hint| {
+            if warnings.len() < MOST_WARNINGS {
+                warnings.push(check::error(source, pos, message.into(), hint));
+            }
+        });
         if check::iterates(rule.section) && self.program.context.splits_itself(rule.promiser.as_ref()) {
             let separator = char::from(self.program.context.split());
             let text = format!("the text holds the list separator '{separator}' and is taken apart there");

@@ -42,7 +42,7 @@ pub enum Phase {
 /// How to read it.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Accept agent and server sections alike (checking any file with `-p`).
+    /// Accept agent and server sections alike, and what only a run refuses (checking any file with `-p`).
     pub any_section: bool,
     /// Keep what the files say besides their rules, for [`super::lint()`] and [`super::explain()`].
     pub keep_text: bool,

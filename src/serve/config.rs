@@ -345,7 +345,7 @@ mod tests {
     fn the_settings_of_the_manual_are_read_ms_10() {
         let config = read(
             "control:\n domain = ( example.org )\n domain_list = ( \"*.abc.xyz.com,*.cde.xyz.com\" )\n \
-             cfrunCommand = ( \"/opt/dsau/sbin/cfagent -x\" )\n AllowUsers = ( root mark )\n MaxConnections = ( 30 )\n \
+             cfrunCommand = ( \"/bin/sh -x\" )\n AllowUsers = ( root mark )\n MaxConnections = ( 30 )\n \
              AllowConnectionsFrom = ( 10.1. 192.168.0.0/16 2001:db8::1 )\n TrustKeysFrom = ( 10.1.0.5-20 )\n \
              DenyBadClocks = ( off )\n LogAllConnections = ( TRUE )\n BindToInterface = ( 127.0.0.1 )\n\
              admit:\n /srv/files $(domain_list) 10.1.0.7 root=web1,web2\n nosuch::\n /never *\ngrant:\n linux::\n /srv/more *\n\
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(config.access.admit[0].hosts.len(), 3);
         assert_eq!(config.access.admit[0].root.len(), 4);
         assert_eq!(config.users, ["root", "mark"]);
-        assert_eq!(config.command, ["/opt/dsau/sbin/cfagent", "-x"]);
+        assert_eq!(config.command, ["/bin/sh", "-x"]);
         assert_eq!(
             (config.max_connections, config.log_all, config.deny_bad_clocks),
             (30, true, false)

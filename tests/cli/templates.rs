@@ -170,6 +170,18 @@ fn a_daemon_is_restarted_only_after_its_file_was_copied() {
 #[test]
 fn the_server_policy_admits_the_domains_and_starts_cfagent_for_the_master_only_ms_10() {
     let dir = rendered();
+    // The program must be there, and only an installed system has it in its place.
+    let (path, text) = (
+        dir.path().join("cfservd.conf"),
+        "( \"/var/opt/dsau/cfengine/bin/cfagent\" )",
+    );
+    let policy = fs::read_to_string(&path).unwrap();
+    assert!(policy.contains(text));
+    fs::write(
+        &path,
+        policy.replace(text, concat!("( \"", env!("CARGO_BIN_EXE_cfagent"), "\" )")),
+    )
+    .unwrap();
     let program = read(dir.path(), "cfservd.conf", Phase::Server, &["linux"]);
     let admitted: Vec<String> = program
         .section(Section::Admit)
@@ -192,7 +204,7 @@ fn the_server_policy_admits_the_domains_and_starts_cfagent_for_the_master_only_m
     assert_eq!(program.context.get("domain_list").unwrap(), "*.example.com,*.other.net");
     assert_eq!(
         program.context.get("cfrunCommand").unwrap(),
-        "/var/opt/dsau/cfengine/bin/cfagent"
+        env!("CARGO_BIN_EXE_cfagent")
     );
     assert_eq!(warnings(&program), [""; 0]);
 }

@@ -83,8 +83,35 @@ pub(super) fn rule(rule: &Rule, context: &Context, report: &mut dyn FnMut(Pos, S
     }
 }
 
-/// What is odd about a mode, though it means something: letters that do not say whose change nothing.
-pub(super) fn odd_mode(rule: &Rule, context: &Context) -> Option<Pos> {
+/// How many old copies of a file are still a sensible number: nearly three years of daily ones.
+const MANY_COPIES: u64 = 1000;
+
+/// What is odd about a rule, though it means something (cfengine2.md 8, warnings).
+pub(super) fn odd(rule: &Rule, context: &Context, report: &mut dyn FnMut(Pos, &str, Option<&str>)) {
+    if let Some(pos) = odd_mode(rule, context) {
+        report(pos.clone(), "Symbolic and numeric form for modes mixed", None);
+        let hint = "letters that do not say whose change nothing; 'a+x' is for everybody";
+        report(pos, "mode string is incomplete", Some(hint));
+    }
+    for again in rule.attrs.all("links").skip(1) {
+        report(
+            again.pos.clone(),
+            "redefinition of links= option",
+            Some("the last one counts"),
+        );
+    }
+    let copies = rule.attrs.get("rotate").filter(|_| rule.section == Section::Disable);
+    if let Some(attr) = copies
+        && let Some(value) = known(context, attr.value.as_ref())
+        && values::number(&value).is_some_and(|count| count == 0 || count > MANY_COPIES)
+    {
+        let hint = "rotate=N keeps N old copies, rotate=empty none";
+        report(attr.pos.clone(), "rotate value looks silly", Some(hint));
+    }
+}
+
+/// Letters in a mode that do not say whose they are.
+fn odd_mode(rule: &Rule, context: &Context) -> Option<Pos> {
     let attr = rule.attrs.get("mode").filter(|_| rule.section != Section::MiscMounts)?;
     let value = known(context, attr.value.as_ref())?;
     let whose = |part: &[u8]| part.first().is_none_or(|byte| b"ugoa".contains(byte));

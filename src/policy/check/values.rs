@@ -116,7 +116,8 @@ static SHELL: &[&str] = &["true", "false", "dumb", "on", "off", "yes", "no"];
 static LINK_TYPES: &[&str] = &["symbolic", "absolute", "abs", "relative", "rel", "copy", "none"];
 static LINKS: &[&str] = &["stop", "false", "traverse", "follow", "true", "tidy", "keep"];
 
-fn number(text: &[u8]) -> Option<u64> {
+/// A number without sign.
+pub(super) fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }

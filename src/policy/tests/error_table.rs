@@ -281,7 +281,90 @@ static ROWS: &[(Phase, &str, &str)] = &[
         "control:\n  cfrunCommand = ( bin/cfagent )\n",
         "2:20: $(cfrunCommand) does not expand to an absolute filename",
     ),
+    (
+        Phase::Server,
+        "control:\n  cfrunCommand = ( \"/nowhere/cfagent -q\" )\n",
+        "2:20: $(cfrunCommand) points to a non-existent file: /nowhere/cfagent -q",
+    ),
+    (
+        Phase::Main,
+        "control:\n  ChecksumDatabase = ( /x )\n",
+        "2:3: ChecksumDatabase variable is deprecated - comment it out",
+    ),
 ];
+
+/// The warnings of the same section, each once, and a policy beside it that has none.
+static WARNINGS: &[(&str, &str, &str)] = &[
+    (
+        "control:\n  a = ( b )\n  a = ( c )\n",
+        "3:9: Redefinition of macro a=c",
+        "control:\n  AllowRedefinitionOf = ( a )\n  a = ( b )\n  a = ( c )\n",
+    ),
+    (
+        "tidy:\n  /x age=1 links=stop links=tidy\n",
+        "2:23: redefinition of links= option",
+        "tidy:\n  /x age=1 links=tidy\n",
+    ),
+    (
+        "disable:\n  /x rotate=100000\n",
+        "2:6: rotate value looks silly",
+        "disable:\n  /x rotate=1000\n",
+    ),
+    (
+        "disable:\n  /x rotate=0\n",
+        "2:6: rotate value looks silly",
+        "disable:\n  /x rotate=empty\n",
+    ),
+];
+
+#[test]
+fn every_warning_of_the_table_is_told_at_its_place_and_only_where_it_is_due() {
+    for (policy, warning, fine) in WARNINGS {
+        let told: Vec<String> = loaded(policy).warnings.iter().map(ToString::to_string).collect();
+        let wanted = format!("cfagent.conf:{warning}");
+        assert!(told.len() == 1 && told[0].starts_with(&wanted), "{policy:?}: {told:?}");
+        assert!(loaded(fine).warnings.is_empty(), "{fine:?}");
+    }
+}
+
+#[test]
+fn what_only_a_run_refuses_is_a_warning_where_a_file_is_only_checked() {
+    let policy = "control:\n  ChecksumDatabase = ( /x )\n";
+    let mut world = Table::default();
+    world.files.insert("p".into(), policy.into());
+    let options = Options {
+        any_section: true,
+        ..Options::default()
+    };
+    let program = load("p".into(), Phase::Main, &options, host(), &mut world).unwrap();
+    assert!(
+        program.warnings[0]
+            .to_string()
+            .contains("ChecksumDatabase variable is deprecated")
+    );
+}
+
+#[test]
+fn a_cfrun_command_that_is_there_or_not_known_yet_is_in_order() {
+    let facts = FileFacts {
+        kind: FileKind::Link,
+        atime: 0,
+        mtime: 0,
+        ctime: 0,
+    };
+    for command in ["/sbin/cfagent -q", "/$(unknown)/cfagent"] {
+        let mut world = Table::default();
+        world.paths.insert("/sbin/cfagent".into(), facts);
+        world.files.insert(
+            "p".into(),
+            format!("control:\n  cfrunCommand = ( \"{command}\" )\n").into(),
+        );
+        assert!(
+            load("p".into(), Phase::Server, &Options::default(), host(), &mut world).is_ok(),
+            "{command}"
+        );
+    }
+}
 
 fn told(phase: Phase, policy: &str) -> Vec<String> {
     let mut world = Table::default();
