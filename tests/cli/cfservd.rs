@@ -6,6 +6,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -868,39 +869,71 @@ fn one_address_has_one_connection_at_a_time_unless_allowed() {
     assert!(master.connect(&client).is_ok());
 }
 
-/// A wire of its own: what goes in at one end comes out at the other a while later. Gives its port.
-fn long_wire(to: u16, delay: Duration) -> u16 {
-    let listener = TcpListener::bind((SERVER, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let one_way = move |mut from: TcpStream, mut to: TcpStream| {
-        let (sender, receiver) = std::sync::mpsc::channel::<(Instant, Vec<u8>)>();
+/// A long wire: what goes in at one end comes out at the other a while later. Counts the turns: how often the near side
+/// speaks again after it was answered, which is what a long way makes dear.
+struct Wire {
+    port: u16,
+    turns: Arc<AtomicU32>,
+}
+
+impl Wire {
+    fn new(to: u16) -> Wire {
+        const DELAY: Duration = Duration::from_millis(20);
+        let listener = TcpListener::bind((SERVER, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let turns = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&turns);
+        let one_way =
+            |mut from: TcpStream, mut to: TcpStream, sent: Box<dyn Fn() + Send>, came: Box<dyn Fn() + Send>| {
+                let (sender, receiver) = std::sync::mpsc::channel::<(Instant, Vec<u8>)>();
+                thread::spawn(move || {
+                    let mut buffer = vec![0; 256 * 1024];
+                    while let Ok(count @ 1..) = from.read(&mut buffer) {
+                        sent();
+                        let _ = sender.send((Instant::now() + DELAY, buffer[..count].to_vec()));
+                    }
+                });
+                thread::spawn(move || {
+                    for (due, bytes) in receiver {
+                        thread::sleep(due.saturating_duration_since(Instant::now()));
+                        came();
+                        if to.write_all(&bytes).is_err() {
+                            return;
+                        }
+                    }
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                });
+            };
         thread::spawn(move || {
-            let mut buffer = vec![0; 256 * 1024];
-            while let Ok(count @ 1..) = from.read(&mut buffer) {
-                let _ = sender.send((Instant::now() + delay, buffer[..count].to_vec()));
-            }
-        });
-        thread::spawn(move || {
-            for (due, bytes) in receiver {
-                thread::sleep(due.saturating_duration_since(Instant::now()));
-                if to.write_all(&bytes).is_err() {
-                    return;
+            for near in listener.incoming().map_while(Result::ok) {
+                let far = TcpStream::connect((SERVER, to)).unwrap();
+                for tcp in [&near, &far] {
+                    tcp.set_nodelay(true).unwrap();
                 }
+                let (answered, turns) = (Arc::new(AtomicBool::new(true)), Arc::clone(&counter));
+                let heard = Arc::clone(&answered);
+                let speaks = move || {
+                    if answered.swap(false, Ordering::Relaxed) {
+                        turns.fetch_add(1, Ordering::Relaxed);
+                    }
+                };
+                let hears = move || heard.store(true, Ordering::Relaxed);
+                one_way(
+                    near.try_clone().unwrap(),
+                    far.try_clone().unwrap(),
+                    Box::new(speaks),
+                    Box::new(|| {}),
+                );
+                one_way(far, near, Box::new(|| {}), Box::new(hears));
             }
-            let _ = to.shutdown(std::net::Shutdown::Write);
         });
-    };
-    thread::spawn(move || {
-        for near in listener.incoming().map_while(Result::ok) {
-            let far = TcpStream::connect((SERVER, to)).unwrap();
-            for tcp in [&near, &far] {
-                tcp.set_nodelay(true).unwrap();
-            }
-            one_way(near.try_clone().unwrap(), far.try_clone().unwrap());
-            one_way(far, near);
-        }
-    });
-    port
+        Wire { port, turns }
+    }
+
+    /// The turns since the last time.
+    fn turns(&self) -> u32 {
+        self.turns.swap(0, Ordering::Relaxed)
+    }
 }
 
 #[test]
@@ -910,27 +943,25 @@ fn a_long_way_costs_a_few_turns_and_not_one_for_each_file() {
         master.host.write(&format!("srv/many/file{i:05}"), &"x".repeat(1000));
     }
     let root = master.host.root.path().join("srv/many");
-    let one_way = Duration::from_millis(50);
+    let wire = Wire::new(master.port);
     let options = Options {
-        port: long_wire(master.port, one_way),
+        port: wire.port,
         bind: None,
         ..master.options(&client)
     };
-    let start = Instant::now();
     let mut remote = connect(SERVER, &options).unwrap();
     let entries = remote.manifest(&root, &all()).unwrap();
     let got = fetch(&mut remote, &root, &files(&entries));
     assert!(got.iter().all(|(_, content)| content.is_ok()) && got.len() == 2000);
-    let turns = start.elapsed().as_secs_f32() / (2.0 * one_way.as_secs_f32());
+    let turns = wire.turns();
     // Handshake 2, greeting 1, manifest 1, content a few: two megabytes through a window of three lists.
-    assert!(turns < 25.0, "{turns} turns");
-    let start = Instant::now();
+    assert!((4..25).contains(&turns), "{turns} turns");
     let Listing::Entries(_, digest) = remote.list(&root, &all(), None).unwrap() else {
         panic!()
     };
     assert_eq!(remote.list(&root, &all(), Some(digest)).unwrap(), Listing::Unchanged);
-    let turns = start.elapsed().as_secs_f32() / (2.0 * one_way.as_secs_f32());
-    assert!(turns < 6.0, "{turns} turns for two manifests");
+    let turns = wire.turns();
+    assert!((2..6).contains(&turns), "{turns} turns for two manifests");
 }
 
 #[test]
