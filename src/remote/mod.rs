@@ -93,6 +93,33 @@ impl Launch {
 }
 
 impl Ssh {
+    /// Whether an option is among [`Ssh::options`].
+    fn says(&self, key: &str) -> bool {
+        let is = |option: &String| {
+            option
+                .split_once('=')
+                .is_some_and(|(own, _)| own.eq_ignore_ascii_case(key))
+        };
+        self.options.iter().any(is)
+    }
+
+    /// Whether the options make a session something that one on a kept connection is not.
+    pub fn has_its_own_session(&self) -> bool {
+        let keys = [
+            "ForwardAgent",
+            "ForwardX11",
+            "ForwardX11Trusted",
+            "SendEnv",
+            "SetEnv",
+            "RequestTTY",
+            "LocalForward",
+            "RemoteForward",
+            "DynamicForward",
+            "LocalCommand",
+        ];
+        keys.iter().any(|key| self.says(key))
+    }
+
     /// The command line for a host. The command's words are joined with blanks by ssh and read by the remote user's
     /// shell, as with ssh itself; no word: a login.
     pub fn launch(&self, host: &Host, command: &[OsString]) -> Launch {
@@ -100,14 +127,17 @@ impl Ssh {
         let mut option = |text: String| argv.extend([OsString::from("-o"), text.into()]);
         option(format!("BatchMode={}", if self.batch { "yes" } else { "no" }));
         option(format!("ConnectTimeout={}", self.connect_seconds.max(1)));
-        // A peer that dies later is noticed within a minute.
-        option("ServerAliveInterval=15".into());
-        option("ServerAliveCountMax=3".into());
         option("LogLevel=ERROR".into());
+        // Of two values ssh takes the first.
         for more in &self.options {
             option(more.clone());
         }
-        argv.extend(["-T", "-a", "-x"].map(OsString::from));
+        // A peer that dies later is noticed within a minute.
+        option("ServerAliveInterval=15".into());
+        option("ServerAliveCountMax=3".into());
+        let flags = [("-T", "RequestTTY"), ("-a", "ForwardAgent"), ("-x", "ForwardX11")];
+        let flags = flags.iter().filter(|(_, key)| !self.says(key));
+        argv.extend(flags.map(|(flag, _)| OsString::from(flag)));
         if let Some(port) = host.port {
             argv.extend([OsString::from("-p"), port.to_string().into()]);
         }

@@ -31,6 +31,7 @@ mod explain;
 mod fuzz;
 mod hostile;
 mod lint;
+mod looks;
 mod methods;
 mod mounts;
 mod parse_only;

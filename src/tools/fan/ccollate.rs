@@ -11,7 +11,10 @@ use clap::{Arg, ArgAction, value_parser};
 use serde_json::json;
 
 use super::gathered::{self, Group};
-use super::show::head;
+use super::groups;
+use super::look::{self, Heads, Labelled, Look};
+use super::manner::{Counts, Manner};
+use super::targets::{Outside, refused};
 use crate::diag::{Exit, Fail, Out, stderr_line};
 use crate::fan::{Stream, Transcripts};
 use crate::hosts::{self, Host};
@@ -46,6 +49,32 @@ fn command() -> clap::Command {
                 .conflicts_with_all(["coalesce", "json"])
                 .help("Write what each host said to DIR/HOST"),
         )
+        .arg(
+            flag("force", "With --dir: make DIR when it is not there")
+                .short('f')
+                .requires("dir"),
+        )
+        .arg(
+            flag("lines", "No heads: each line after the hosts that said it")
+                .short('L')
+                .conflicts_with_all(["dir", "json", "diff"]),
+        )
+        .arg(flag("regroup", "Name hosts by groups, as far as they are made of them").short('r'))
+        .arg(
+            Arg::new("groupsource")
+                .long("groupsource")
+                .value_name("SOURCE")
+                .help("The groups of --regroup are of this source"),
+        )
+        .arg(flag("groupbase", "Name groups without their source").short('G'))
+        .arg(
+            Arg::new("separator")
+                .short('S')
+                .long("separator")
+                .value_name("TEXT")
+                .help("The host ends at TEXT, whether a blank follows or not [default: a colon and a blank]"),
+        )
+        .arg(look::color())
         .arg(flag("json", "Print one JSON object per output, with the hosts that gave it").conflicts_with("coalesce"))
         .arg(
             Arg::new("files")
@@ -62,6 +91,7 @@ struct Said {
     numbers: HashMap<BString, usize>,
     names: Vec<BString>,
     transcripts: Transcripts,
+    separator: Option<BString>,
     stray: usize,
 }
 
@@ -76,7 +106,7 @@ impl Said {
                 return Ok(());
             }
             let text = line.strip_suffix(b"\n").unwrap_or(&line);
-            let Some((host, text)) = tagged(text) else {
+            let Some((host, text)) = self.parted(text) else {
                 self.stray += usize::from(!text.is_empty());
                 continue;
             };
@@ -97,14 +127,36 @@ impl Said {
         }
     }
 
-    /// The hosts of a group in their short form, sorted.
-    fn fold(&self, group: &[usize]) -> String {
+    fn parted<'a>(&self, line: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let Some(separator) = &self.separator else {
+            return tagged(line);
+        };
+        let line = line.trim_ascii_start();
+        if *separator == ":"
+            && let Some(found) = tagged(line)
+        {
+            return Some(found);
+        }
+        let at = line.find(separator)?;
+        let (host, text) = (line[..at].trim_ascii_end(), &line[at + separator.len()..]);
+        let host = Some(host).filter(|host| !host.is_empty() && !host.iter().any(u8::is_ascii_whitespace))?;
+        Some((host, text.strip_prefix(b" ").unwrap_or(text)))
+    }
+
+    /// The hosts of a group in their short form, sorted; by groups where these are given.
+    fn fold(&self, group: &[usize], regroup: &mut Option<(Outside, bool)>) -> String {
         let parsed: Result<Vec<Host>, String> = group
             .iter()
             .map(|&number| Host::parse(&self.names[number].to_str_lossy()))
             .collect();
         match parsed {
-            Ok(list) => hosts::fold(&list),
+            Ok(list) => {
+                let set = list.iter().cloned().collect();
+                let regrouped = regroup
+                    .as_mut()
+                    .and_then(|(outside, base)| groups::regrouped(outside, *base, set).ok());
+                regrouped.unwrap_or_else(|| hosts::fold(&list))
+            }
             // Not names of hosts, then: as they are.
             Err(_) => {
                 let names: Vec<_> = group.iter().map(|&number| self.names[number].to_str_lossy()).collect();
@@ -132,8 +184,40 @@ fn tagged(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
+    run(args, &Manner::own(TOOL.name))
+}
+
+/// The tool under its own or another name.
+pub fn run(args: &[OsString], manner: &Manner) -> Result<Exit, Fail> {
     let matches = crate::tools::parse(&TOOL, args)?;
-    let mut said = Said::default();
+    let mut said = Said {
+        separator: matches.get_one::<String>("separator").map(|text| text.as_str().into()),
+        ..Said::default()
+    };
+    if said.separator.as_ref().is_some_and(|text| text.is_empty()) {
+        return Err(Fail::usage("the separator is empty"));
+    }
+    let mut heads = manner.heads.clone();
+    heads.color = look::colors(&matches);
+    if matches.get_flag("lines") {
+        heads.dashes = 0;
+    }
+    let look = Look {
+        diff: matches.get_flag("diff"),
+        heads,
+        ..Look::default()
+    };
+    let mut regroup = match matches.get_flag("regroup") {
+        false => None,
+        true => {
+            let mut outside = Outside::default();
+            if let Some(name) = matches.get_one::<String>("groupsource") {
+                let prefer = outside.groups.prefer(name);
+                prefer.map_err(|e| refused(Some("--groupsource"), &e))?;
+            }
+            Some((outside, matches.get_flag("groupbase")))
+        }
+    };
     let files: Vec<&PathBuf> = matches.get_many::<PathBuf>("files").unwrap_or_default().collect();
     let fail = |what: String| move |e: io::Error| Fail::new(Exit::Failed, what).because(e);
     for file in &files {
@@ -148,11 +232,10 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     }
     let mut out = Out::stdout();
     let shown = match matches.get_one::<PathBuf>("dir") {
-        Some(dir) => to_files(&said, dir),
-        None if matches.get_flag("json") => as_json(&said, &mut out),
-        None if matches.get_flag("diff") => coalesced(&said, true, &mut out),
-        None if matches.get_flag("coalesce") => coalesced(&said, false, &mut out),
-        None => each(&said, &mut out),
+        Some(dir) => made(dir, matches.get_flag("force")).and_then(|()| to_files(&said, dir)),
+        None if matches.get_flag("json") => as_json(&said, &mut regroup, &mut out),
+        None if look.diff || matches.get_flag("coalesce") => coalesced(&said, &look, &mut regroup, &mut out),
+        None => each(&said, &look.heads, &mut out),
     };
     shown
         .and_then(|()| out.flush())
@@ -160,47 +243,65 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     if said.stray > 0 {
         stderr_line(&format!(
             "{}: {} lines carry no host and were left out",
-            TOOL.name, said.stray
+            manner.prog, said.stray
         ));
-        return Ok(Exit::Failed);
+        return Ok(match manner.counts {
+            Counts::Nothing => Exit::Done,
+            _ => Exit::Failed,
+        });
     }
     Ok(Exit::Done)
 }
 
-fn each(said: &Said, out: &mut Out) -> io::Result<()> {
+fn each(said: &Said, heads: &Heads, out: &mut Out) -> io::Result<()> {
     let mut order: Vec<usize> = (0..said.names.len()).collect();
     order.sort_by(|&a, &b| hosts::natural(&said.names[a], &said.names[b]));
     for number in order {
-        out.write_all(head(&said.names[number].to_str_lossy()).as_bytes())?;
+        let name = said.names[number].to_str_lossy();
+        if heads.dashes == 0 {
+            let label = heads.colored(&format!("{name}: "), Stream::Out);
+            said.transcripts
+                .write(number, Stream::Out, &mut Labelled::new(label, out))?;
+            continue;
+        }
+        out.write_all(heads.above(&name, Stream::Out).as_bytes())?;
         said.transcripts.write(number, Stream::Out, out)?;
     }
     Ok(())
 }
 
-fn coalesced(said: &Said, differences: bool, out: &mut Out) -> io::Result<()> {
+fn coalesced(said: &Said, look: &Look, regroup: &mut Option<(Outside, bool)>, out: &mut Out) -> io::Result<()> {
     let groups = said.transcripts.gather(Stream::Out).into_iter();
     let groups: Vec<Group> = groups
         .map(|hosts| Group {
-            names: said.fold(&hosts.jobs),
+            names: said.fold(&hosts.jobs, regroup),
             ended: None,
             hosts,
         })
         .collect();
-    gathered::show(&said.transcripts, &groups, &[Stream::Out], differences, out)
+    gathered::show(&said.transcripts, &groups, &[Stream::Out], look, out)
 }
 
-fn as_json(said: &Said, out: &mut Out) -> io::Result<()> {
+fn as_json(said: &Said, regroup: &mut Option<(Outside, bool)>, out: &mut Out) -> io::Result<()> {
     for group in said.transcripts.gather(Stream::Out) {
         let mut bytes = Vec::new();
         said.transcripts.write(group.jobs[0], Stream::Out, &mut bytes)?;
         let object = json!({
-            "hosts": said.fold(&group.jobs),
+            "hosts": said.fold(&group.jobs, regroup),
             "count": group.jobs.len(),
             "output": String::from_utf8_lossy(&bytes),
         });
         out.line(object.to_string())?;
     }
     Ok(())
+}
+
+/// Makes the directory and those above it, where that is wanted.
+fn made(dir: &std::path::Path, wanted: bool) -> io::Result<()> {
+    match wanted {
+        true => std::fs::create_dir_all(dir).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", dir.display()))),
+        false => Ok(()),
+    }
 }
 
 fn to_files(said: &Said, dir: &std::path::Path) -> io::Result<()> {

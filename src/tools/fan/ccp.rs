@@ -100,7 +100,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let reports = fan::run(&jobs, &targets.options, Some(&stop), &mut show).map_err(internal)?;
     show.finish()
         .map_err(|e| Fail::new(Exit::Failed, "cannot write the output").because(e))?;
-    let worst = super::status(TOOL.name, &reports, &stop, false);
+    let worst = super::status(TOOL.name, &reports, &stop, super::manner::Counts::Own);
     Ok(match worst.code() {
         0 if missing => Exit::Failed,
         _ => worst,

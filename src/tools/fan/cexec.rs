@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use super::show::{Look, Shape, Show};
-use super::targets::{self, Targets};
-use super::{replay, work};
+use super::look::{self, Heads, Look};
+use super::manner::{Counts, Manner};
+use super::show::{Shape, Show};
+use super::targets::{self, Outside, Targets};
+use super::{chosts, replay, work};
 use crate::diag::{Exit, Fail, Out, stderr_line};
 use crate::fan::report::{self, Run};
 use crate::fan::{self, Job, Options, Report, State, Stop};
@@ -42,7 +44,7 @@ fn command() -> clap::Command {
         Arg::new(name).long(name).value_name(value).value_parser(parser)
     };
     let base = targets::arguments(crate::tools::base("cexec", "Run a command on many hosts"));
-    work::arguments(base)
+    look::arguments(work::arguments(base))
         .arg(
             flag(
                 "pdsh-status",
@@ -68,6 +70,14 @@ fn command() -> clap::Command {
                 "With --gather or --diff: a host's own name in its output counts as %h",
             )
             .conflicts_with_all(["json", "outdir", "errdir"]),
+        )
+        .arg(number("pick", "N").help("Act on N of the hosts, taken at random"))
+        .arg(
+            flag(
+                "local",
+                "Run the command on this machine, once for each host; see --subst",
+            )
+            .conflicts_with("retry"),
         )
         .arg(flag("no-gauge", "Do not show on the terminal how far the run is"))
         .arg(number("retries", "N").help("Try a host that is down or does not answer so many times more"))
@@ -126,7 +136,13 @@ fn command() -> clap::Command {
 }
 
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
+    run(args, &Manner::own(TOOL.name))
+}
+
+/// The tool under its own or another name.
+pub fn run(args: &[OsString], manner: &Manner) -> Result<Exit, Fail> {
     let matches = crate::tools::parse(&TOOL, args)?;
+    let prog = manner.prog;
     let dir = report::place(&Paths::from_env());
     if matches.get_flag("reports") {
         return replay::reports(TOOL.name, &dir, matches.get_flag("json"));
@@ -139,6 +155,12 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         Some((hosts, run)) => Targets::again(&matches, hosts.clone(), run)?,
         None => Targets::find(&matches)?,
     };
+    if matches.get_flag("local") {
+        targets.local = true;
+    }
+    if let Some(&wanted) = matches.get_one::<u32>("pick") {
+        targets.hosts = chosts::pick(targets.hosts, wanted as usize).map_err(internal)?;
+    }
     if matches.get_flag("random") {
         let order = RandomState::new();
         targets.hosts.sort_by_cached_key(|host| order.hash_one(host));
@@ -172,11 +194,20 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         diff: matches.get_flag("diff"),
         live: matches.get_flag("live"),
         normalize: matches.get_flag("normalize"),
+        quiet: matches.get_flag("quiet"),
         gauge: !matches.get_flag("no-gauge"),
         keys: !matches.get_flag("stdin") && !targets.stdin_used,
         halt,
+        heads: heads(&matches, manner),
     };
-    let mut show = Show::new(TOOL.name, shape(&matches), &targets.hosts, targets.labels(), dirs).with(look);
+    let (shown, labels) = match matches.get_flag("short") {
+        true => targets::without_domain(&targets.hosts),
+        false => (targets.hosts.clone(), targets.labels()),
+    };
+    let outside = matches.get_flag("regroup").then(Outside::default);
+    let mut show = Show::new(prog, shape(&matches), &shown, labels, dirs)
+        .with(look)
+        .regrouped(outside);
     let ended = batches(&matches, &jobs, &targets.options, &stop, &mut show).map_err(internal)?;
     let run = Run {
         tool: TOOL.name.into(),
@@ -202,14 +233,10 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let shown = show.finish();
     match written {
         Ok(path) if matches.get_flag("report_loc") => {
-            stderr_line(&format!("{}: report: {}", TOOL.name, path.display()));
+            stderr_line(&format!("{prog}: report: {}", path.display()));
         }
         Ok(_) => {}
-        Err(e) => stderr_line(&format!(
-            "{}: cannot write a report to {}: {e}",
-            TOOL.name,
-            dir.display()
-        )),
+        Err(e) => stderr_line(&format!("{prog}: cannot write a report to {}: {e}", dir.display())),
     }
     shown.map_err(|e| Fail::new(Exit::Failed, "cannot write the output").because(e))?;
     if halted && stop.signal().is_none() {
@@ -220,11 +247,17 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         let waiting = ended.iter().filter(|r| r.attempts == 0).count();
         let failed = ended.iter().filter(|r| !r.state.is_ok()).count() - ended_early - waiting;
         stderr_line(&format!(
-            "{}: halted: {failed} hosts failed, {ended_early} ended, {waiting} not begun",
-            TOOL.name
+            "{prog}: halted: {failed} hosts failed, {ended_early} ended, {waiting} not begun"
         ));
     }
-    Ok(super::status(TOOL.name, &ended, &stop, matches.get_flag("pdsh-status")))
+    let counts = match matches.get_flag("pdsh-status") {
+        true => Counts::Instead {
+            unreachable: 254,
+            late: 254,
+        },
+        false => manner.counts,
+    };
+    Ok(super::status(prog, &ended, &stop, counts))
 }
 
 /// Runs all jobs, in batches where they are asked for. After a stop the batches that are left are only reported.
@@ -290,11 +323,21 @@ fn internal(error: io::Error) -> Fail {
     Fail::new(Exit::Internal, "cannot run anything").because(error)
 }
 
+fn heads(matches: &ArgMatches, manner: &Manner) -> Heads {
+    let mut heads = manner.heads.clone();
+    if matches.get_flag("lines") {
+        heads.dashes = 0;
+    }
+    heads.color = look::colors(matches);
+    heads
+}
+
 fn shape(matches: &ArgMatches) -> Shape {
     let flag = |name| matches.get_flag(name);
     match () {
         () if flag("json") => Shape::Json,
         () if flag("gather") || flag("diff") => Shape::Gathered,
+        () if flag("lines") => Shape::Ordered,
         () if flag("no-prefix") => Shape::Bare,
         () => Shape::Tagged,
     }

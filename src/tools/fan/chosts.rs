@@ -402,7 +402,7 @@ fn split(list: &[Host], n: usize) -> Vec<&[Host]> {
 }
 
 /// Picks hosts at random, each with the same chance; they stay in their order.
-fn pick(list: Vec<Host>, wanted: usize) -> io::Result<Vec<Host>> {
+pub fn pick(list: Vec<Host>, wanted: usize) -> io::Result<Vec<Host>> {
     let mut random = io::BufReader::new(std::fs::File::open("/dev/urandom")?);
     let (mut left, mut wanted) = (list.len() as u64, wanted as u64);
     let mut picked = Vec::new();

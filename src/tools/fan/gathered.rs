@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::show::head;
+use super::look::{Heads, Labelled, Look};
 use crate::diag::Out;
 use crate::diff;
 use crate::fan::{Gathered, Stream, Transcripts};
@@ -21,13 +21,13 @@ pub struct Group {
 }
 
 impl Group {
-    fn title(&self) -> String {
+    fn title(&self, heads: &Heads) -> String {
         let count = self.hosts.jobs.len();
         let mut title = match count {
-            1 => self.names.clone(),
-            _ => format!("{} ({count})", self.names),
+            2.. if heads.count => format!("{} ({count})", self.names),
+            _ => self.names.clone(),
         };
-        if let Some(ended) = &self.ended {
+        if let Some(ended) = self.ended.as_ref().filter(|_| heads.ended) {
             title += ": ";
             title += ended;
         }
@@ -39,14 +39,15 @@ impl Group {
     }
 }
 
-/// Shows the groups, the most common first. With `differences`, the others only as a unified diff against it.
+/// Shows the groups, the most common first; of the others only a unified diff against it where that is asked for.
 pub fn show(
     transcripts: &Transcripts,
     groups: &[Group],
     streams: &[Stream],
-    differences: bool,
+    look: &Look,
     out: &mut Out,
 ) -> io::Result<()> {
+    let (heads, differences) = (&look.heads, look.diff);
     let Some(common) = groups.first() else {
         return Ok(());
     };
@@ -54,7 +55,7 @@ pub fn show(
         let mut said = false;
         for &stream in streams {
             let text = if differences && at > 0 {
-                changes(transcripts, common, group, stream)?
+                changes(transcripts, [common, group], stream, heads)?
             } else {
                 (transcripts.size(group.job(), stream) > 0).then(Vec::new)
             };
@@ -70,7 +71,12 @@ pub fn show(
                     &mut err
                 }
             };
-            to.write_all(head(&group.title()).as_bytes())?;
+            if heads.dashes == 0 {
+                let label = heads.colored(&format!("{}: ", group.names), stream);
+                transcripts.write(group.job(), stream, &mut Labelled::new(label, to))?;
+                continue;
+            }
+            to.write_all(heads.above(&group.title(heads), stream).as_bytes())?;
             match text.is_empty() {
                 true => transcripts.write(group.job(), stream, to)?,
                 false => to.write_all(&text)?,
@@ -78,14 +84,19 @@ pub fn show(
         }
         if differences && at > 0 && !said {
             // They say the same and end in another way: the head tells.
-            out.write_all(head(&group.title()).as_bytes())?;
+            out.write_all(heads.above(&group.title(heads), Stream::Out).as_bytes())?;
         }
     }
     Ok(())
 }
 
 /// How one stream of a group differs from the common one; none when it does not.
-fn changes(transcripts: &Transcripts, common: &Group, group: &Group, stream: Stream) -> io::Result<Option<Vec<u8>>> {
+fn changes(
+    transcripts: &Transcripts,
+    [common, group]: [&Group; 2],
+    stream: Stream,
+    heads: &Heads,
+) -> io::Result<Option<Vec<u8>>> {
     if transcripts.same(common.job(), group.job(), stream) {
         return Ok(None);
     }
@@ -94,7 +105,7 @@ fn changes(transcripts: &Transcripts, common: &Group, group: &Group, stream: Str
         return Ok(Some(b"The output differs and is too long to be compared.\n".to_vec()));
     };
     let mut out = Vec::new();
-    for line in diff::unified(&common.title(), &group.title(), &old, &new) {
+    for line in diff::unified(&common.title(heads), &group.title(heads), &old, &new) {
         out.extend_from_slice(&line);
         out.push(b'\n');
     }

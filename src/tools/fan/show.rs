@@ -6,11 +6,13 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use bstr::ByteSlice;
 use serde_json::json;
 
 use super::gathered::{self, Group};
 use super::gauge::Gauge;
+use super::groups;
+use super::look::{Labelled, Look, normalized};
+use super::targets::Outside;
 use crate::diag::Out;
 use crate::fan::{Report, Sink, State, Stream, Transcripts};
 use crate::hosts::{self, Host};
@@ -25,25 +27,10 @@ pub enum Shape {
     Bare,
     /// At the end: the same output once, under the folded list of hosts.
     Gathered,
+    /// At the end: the lines of one host after the other, in the order of their names.
+    Ordered,
     /// One JSON object per host, as each ends.
     Json,
-}
-
-/// More about the output than its shape.
-#[derive(Clone, Debug, Default)]
-pub struct Look {
-    /// Gathered: only what differs from the most common answer.
-    pub diff: bool,
-    /// Gathered: the lines as they come as well.
-    pub live: bool,
-    /// Gathered: a host's own name counts as `%h`.
-    pub normalize: bool,
-    /// A gauge on the terminal.
-    pub gauge: bool,
-    /// Enter on the terminal says how far the run is.
-    pub keys: bool,
-    /// So many failed hosts stop the rest.
-    pub halt: Option<usize>,
 }
 
 /// Shows what hosts say and how they ended.
@@ -60,6 +47,7 @@ pub struct Show {
     dirs: [Option<PathBuf>; 2],
     failed: Option<io::Error>,
     causes: Vec<Cause>,
+    regroup: Option<Outside>,
     /// Where the jobs of the run that is going on begin among all hosts.
     pub first: usize,
 }
@@ -73,7 +61,7 @@ impl Show {
         labels: Vec<String>,
         dirs: [Option<PathBuf>; 2],
     ) -> Self {
-        let keep = matches!(shape, Shape::Gathered | Shape::Json) || dirs.iter().any(Option::is_some);
+        let keep = matches!(shape, Shape::Gathered | Shape::Ordered | Shape::Json) || dirs.iter().any(Option::is_some);
         Show {
             prog,
             shape,
@@ -87,6 +75,7 @@ impl Show {
             dirs,
             failed: None,
             causes: Vec::new(),
+            regroup: None,
             first: 0,
         }
     }
@@ -99,6 +88,13 @@ impl Show {
         self
     }
 
+    /// With hosts named by groups, as far as they are made of them.
+    #[must_use]
+    pub fn regrouped(mut self, outside: Option<Outside>) -> Self {
+        self.regroup = outside;
+        self
+    }
+
     /// Whether so many hosts failed that the rest is not wanted.
     pub fn halted(&self) -> bool {
         self.look.halt.is_some_and(|most| self.gauge.failed() >= most)
@@ -107,8 +103,11 @@ impl Show {
     /// Shows what was kept until the end; gives the error if something could not be written.
     pub fn finish(mut self) -> io::Result<()> {
         self.gauge.clear();
-        if self.shape == Shape::Gathered && self.failed.is_none() {
-            let shown = self.gathered();
+        if self.late() && self.failed.is_none() {
+            let shown = match self.shape {
+                Shape::Ordered => self.ordered(),
+                _ => self.gathered(),
+            };
             self.note(shown);
             if !self.look.live {
                 self.failures();
@@ -129,7 +128,7 @@ impl Show {
         let mut ways: Vec<(String, Vec<usize>)> = Vec::new();
         let mut known = HashMap::new();
         for (job, end) in self.ends.iter().enumerate() {
-            if let Some(state) = end.as_ref().filter(|state| worth_telling(state)) {
+            if let Some(state) = end.as_ref().filter(|state| self.telling(state)) {
                 let text = state.to_string();
                 let at = *known.entry(text.clone()).or_insert_with(|| {
                     ways.push((text, Vec::new()));
@@ -149,8 +148,51 @@ impl Show {
         }
     }
 
-    fn names(&self, jobs: &[usize]) -> String {
-        hosts::fold(jobs.iter().map(|&job| &self.hosts[job]))
+    /// Whether what is said is shown when all have ended.
+    fn late(&self) -> bool {
+        matches!(self.shape, Shape::Gathered | Shape::Ordered)
+    }
+
+    /// Whether a state is told of.
+    fn telling(&self, state: &State) -> bool {
+        worth_telling(state) && !(self.look.quiet && matches!(state, State::Exited(_)))
+    }
+
+    fn names(&mut self, jobs: &[usize]) -> String {
+        let hosts = jobs.iter().map(|&job| &self.hosts[job]);
+        if let Some(outside) = &mut self.regroup {
+            let set = hosts.clone().cloned().collect();
+            // Groups that cannot be read are no reason to show nothing.
+            if let Ok(names) = groups::regrouped(outside, false, set) {
+                return names;
+            }
+        }
+        hosts::fold(hosts)
+    }
+
+    /// The lines of one host after the other.
+    fn ordered(&mut self) -> io::Result<()> {
+        let Some(transcripts) = &self.transcripts else {
+            return Ok(());
+        };
+        let mut order: Vec<usize> = (0..self.labels.len()).collect();
+        order.sort_by(|&a, &b| hosts::natural(self.labels[a].as_bytes(), self.labels[b].as_bytes()));
+        for job in order {
+            for stream in [Stream::Out, Stream::Err] {
+                if self.dirs[stream as usize].is_some() || transcripts.size(job, stream) == 0 {
+                    continue;
+                }
+                let label = self.look.heads.colored(&format!("{}: ", self.labels[job]), stream);
+                match stream {
+                    Stream::Out => transcripts.write(job, stream, &mut Labelled::new(label, &mut self.out))?,
+                    Stream::Err => {
+                        self.out.flush()?;
+                        transcripts.write(job, stream, &mut Labelled::new(label, &mut io::stderr()))?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn note(&mut self, result: io::Result<()>) {
@@ -187,11 +229,16 @@ impl Show {
             State::Exited(0) | State::Unreachable(_) | State::NotStarted(_) | State::Cancelled => None,
             state => Some(state.to_string()),
         };
-        let groups = transcripts.alike(key).into_iter();
+        let groups = transcripts.alike(key);
+        let ends: Vec<_> = groups
+            .iter()
+            .map(|hosts| hosts.jobs.first().and_then(|&job| ended(job)))
+            .collect();
+        let groups = groups.into_iter().zip(ends);
         let mut groups: Vec<Group> = groups
-            .map(|hosts| Group {
+            .map(|(hosts, ended)| Group {
                 names: self.names(&hosts.jobs),
-                ended: hosts.jobs.first().and_then(|&job| ended(job)),
+                ended,
                 hosts,
             })
             .collect();
@@ -199,7 +246,10 @@ impl Show {
         groups.sort_by_key(|group| (Reverse(group.hosts.jobs.len()), group.ended.is_some()));
         let streams = [Stream::Out, Stream::Err].into_iter();
         let streams: Vec<Stream> = streams.filter(|&s| self.dirs[s as usize].is_none()).collect();
-        gathered::show(transcripts, &groups, &streams, self.look.diff, &mut self.out)
+        let Some(transcripts) = &self.transcripts else {
+            return Ok(());
+        };
+        gathered::show(transcripts, &groups, &streams, &self.look, &mut self.out)
     }
 
     fn json(&mut self, job: usize, report: &Report) -> io::Result<()> {
@@ -254,42 +304,6 @@ fn worth_telling(state: &State) -> bool {
     !state.is_ok() && *state != State::Cancelled
 }
 
-/// What stands above the output of one or several hosts: as dshbak has it, so that its readers need not change.
-pub fn head(title: &str) -> String {
-    let rule = "-".repeat(16);
-    format!("{rule}\n{title}\n{rule}\n")
-}
-
-/// A line with the host's own name as `%h`, whole and without its domain, wherever it stands as a word.
-fn normalized(line: &[u8], name: &str) -> Vec<u8> {
-    let short = match name.parse::<std::net::IpAddr>() {
-        Ok(_) => name,
-        Err(_) => name.split('.').next().unwrap_or(name),
-    };
-    let mut line = replaced(line, name.as_bytes());
-    if short != name {
-        line = replaced(&line, short.as_bytes());
-    }
-    line
-}
-
-fn replaced(line: &[u8], name: &[u8]) -> Vec<u8> {
-    let inside = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || b"-_".contains(b));
-    let mut out = Vec::with_capacity(line.len());
-    let mut from = 0;
-    for at in line.find_iter(name) {
-        let end = at + name.len();
-        let before = at.checked_sub(1).and_then(|at| line.get(at));
-        if !inside(before) && !inside(line.get(end)) {
-            out.extend_from_slice(&line[from..at]);
-            out.extend_from_slice(b"%h");
-            from = end;
-        }
-    }
-    out.extend_from_slice(&line[from..]);
-    out
-}
-
 impl Sink for Show {
     fn line(&mut self, job: usize, host: &Host, stream: Stream, line: &[u8]) {
         let job = self.first + job;
@@ -300,7 +314,7 @@ impl Sink for Show {
             }
         }
         let silent = match self.shape {
-            Shape::Gathered => !self.look.live,
+            Shape::Gathered | Shape::Ordered => !self.look.live,
             Shape::Json => true,
             Shape::Tagged | Shape::Bare => false,
         };
@@ -308,8 +322,13 @@ impl Sink for Show {
             return;
         }
         self.gauge.clear();
+        let colored;
         let (label, colon): (&[u8], &[u8]) = match self.shape {
             Shape::Bare => (b"", b""),
+            _ if self.look.heads.color[stream as usize] => {
+                colored = self.look.heads.colored(&format!("{}: ", self.labels[job]), stream);
+                (colored.as_bytes(), b"")
+            }
             _ => (self.labels[job].as_bytes(), b": "),
         };
         match stream {
@@ -343,7 +362,7 @@ impl Sink for Show {
         }
         let written = self.files(job);
         self.note(written);
-        if !worth_telling(&report.state) {
+        if !self.telling(&report.state) {
             return;
         }
         if let State::Unreachable(trouble) = &report.state
@@ -352,7 +371,7 @@ impl Sink for Show {
             self.causes.push(trouble.cause);
         }
         // Gathered answers end with one line for all hosts that ended alike.
-        if self.shape != Shape::Gathered || self.look.live {
+        if !self.late() || self.look.live {
             let text = format!("{}: {}: {}", self.prog, self.labels[job], report.state);
             self.err(&[text.as_bytes()]);
         }
@@ -377,22 +396,5 @@ impl Sink for Show {
 
     fn closed(&self) -> bool {
         self.out.closed() || self.failed.is_some() || self.halted()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hosts_own_name_is_replaced_only_where_it_is_a_word() {
-        for (line, name, wanted) in [
-            ("n1: n1.example.com n10 xn1 n1", "n1.example.com", "%h: %h n10 xn1 %h"),
-            ("10.0.0.1 10.0.0.11 10.0.0", "10.0.0.1", "%h 10.0.0.11 10.0.0"),
-            ("n1n1 n1-a", "n1", "n1n1 n1-a"),
-            ("nothing", "n1", "nothing"),
-        ] {
-            assert_eq!(normalized(line.as_bytes(), name), wanted.as_bytes(), "{line}");
-        }
     }
 }

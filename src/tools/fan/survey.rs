@@ -92,7 +92,7 @@ impl Survey {
     /// The worst status of all hosts, as cexec has it.
     pub fn status(&self) -> Exit {
         let reports: Vec<fan::Report> = self.answers.iter().map(|answer| answer.report.clone()).collect();
-        super::status(self.prog, &reports, &self.stop, false)
+        super::status(self.prog, &reports, &self.stop, super::manner::Counts::Own)
     }
 }
 

@@ -61,6 +61,13 @@ pub fn arguments(command: Command) -> Command {
                 .help("Log in as this user where the list names none"),
         )
         .arg(
+            Arg::new("ssh-option")
+                .long("ssh-option")
+                .value_name("KEY=VALUE")
+                .action(ArgAction::Append)
+                .help("Give ssh this option of ssh_config; may be given again"),
+        )
+        .arg(
             Arg::new("dry-run")
                 .short('q')
                 .long("dry-run")
@@ -154,16 +161,21 @@ impl Targets {
         let widest = fan::widest_window();
         let window = number("fanout").map_or_else(fan::default_window, |n| (n as usize).min(widest));
         let hosts: Vec<Host> = set.into_iter().collect();
-        let keep = keep(matches, hosts.len(), local)?;
+        let options = matches.get_many::<String>("ssh-option").unwrap_or_default();
+        let options = options.map(ssh_option).collect::<Result<Vec<String>, Fail>>()?;
+        let mut ssh = Ssh {
+            connect_seconds: number("connect").filter(|&n| n > 0).unwrap_or(10),
+            user,
+            options,
+            ..Ssh::default()
+        };
+        if !ssh.has_its_own_session() {
+            ssh.keep = keep(matches, hosts.len(), local)?;
+        }
         Ok(Targets {
             hosts,
             local,
-            ssh: Ssh {
-                connect_seconds: number("connect").filter(|&n| n > 0).unwrap_or(10),
-                user,
-                keep,
-                ..Ssh::default()
-            },
+            ssh,
             options: Options {
                 window,
                 command_timeout: number("command")
@@ -197,16 +209,70 @@ impl Targets {
 
     /// How each host is called before its lines: by its name; with user and port where the name alone is not clear.
     pub fn labels(&self) -> Vec<String> {
-        let mut count = std::collections::HashMap::new();
-        for host in &self.hosts {
-            *count.entry(host.name.as_str()).or_insert(0) += 1;
-        }
-        let label = |host: &Host| match count.get(host.name.as_str()) {
-            Some(1) => host.name.clone(),
-            _ => host.to_string(),
-        };
-        self.hosts.iter().map(label).collect()
+        labels(&self.hosts)
     }
+}
+
+fn labels(hosts: &[Host]) -> Vec<String> {
+    let mut count = std::collections::HashMap::new();
+    for host in hosts {
+        *count.entry(host.name.as_str()).or_insert(0) += 1;
+    }
+    let label = |host: &Host| match count.get(host.name.as_str()) {
+        Some(1) => host.name.clone(),
+        _ => host.to_string(),
+    };
+    hosts.iter().map(label).collect()
+}
+
+/// An option for ssh, `Key=value`. Those that would take away what this side relies on are refused.
+fn ssh_option(text: &String) -> Result<String, Fail> {
+    let fail = |why: &str| Err(Fail::usage(format!("--ssh-option {text}")).because(why));
+    let Some((key, value)) = text.split_once('=') else {
+        return fail("it must read KEY=VALUE, as in ssh_config(5)");
+    };
+    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric()) || value.contains(['\n', '\0']) {
+        return fail("it must read KEY=VALUE, as in ssh_config(5)");
+    }
+    let own = [
+        ("ControlMaster", "--mux and --no-mux say whether connections are kept"),
+        ("ControlPath", "--mux and --no-mux say whether connections are kept"),
+        ("ControlPersist", "--persist says how long connections are kept"),
+        (
+            "LogLevel",
+            "what ssh says is how its failures are told from those of the command",
+        ),
+        (
+            "RequestTTY",
+            "a terminal would mix the two outputs; commands end with the connection without one",
+        ),
+        ("RemoteCommand", "the command stands on the command line"),
+        ("ConnectTimeout", "-t says how long to wait for a connection"),
+        ("BatchMode", "nothing can be asked while many hosts are served"),
+    ];
+    match own.iter().find(|(own, _)| own.eq_ignore_ascii_case(key)) {
+        Some((_, why)) => fail(why),
+        None => Ok(text.clone()),
+    }
+}
+
+/// The hosts and their labels without the domain, if it is the same for all that have one, as pdsh shows them; an
+/// address has none.
+pub fn without_domain(hosts: &[Host]) -> (Vec<Host>, Vec<String>) {
+    let domain = |host: &Host| match host.name.parse::<std::net::IpAddr>() {
+        Ok(_) => None,
+        Err(_) => host.name.split_once('.').map(|(_, domain)| domain.to_string()),
+    };
+    let domains: std::collections::HashSet<String> = hosts.iter().filter_map(domain).collect();
+    let address = hosts.iter().any(|host| host.name.parse::<std::net::IpAddr>().is_ok());
+    let mut hosts = hosts.to_vec();
+    if domains.len() == 1 && !address {
+        for host in &mut hosts {
+            host.name.truncate(host.name.find('.').unwrap_or(host.name.len()));
+        }
+    }
+    let labels = labels(&hosts);
+    (hosts, labels)
 }
 
 /// The list as asked for in the argument `name`, and whether it is this machine for want of any. A list that only says
