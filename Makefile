@@ -16,6 +16,8 @@ LABROOT := $(TARGET)/lab-root
 
 # Where the manuals say /sbin: since Debian 12 that is a link to /usr/sbin, and a package must name the real folder.
 INITD ?= /usr/sbin/init.d
+# Names of other tools: links in a directory that is in no PATH by itself, see spellings(7).
+SPELLINGS := pdsh pdcp rpdcp dshbak clush clubak nodeset cluset
 OPT := $(DESTDIR)/opt/dsau
 VAR := $(DESTDIR)/var/opt/dsau
 
@@ -69,6 +71,8 @@ install: $(BUILT)/dsau $(BUILT)/cfservd
 		[ -e $(OPT)/$$dir/$$name ] || ln -sfn $$target $(OPT)/$$dir/$$name; \
 		ln -sfn ../../opt/dsau/$$dir/$$name $(DESTDIR)/usr/$$dir/$$name; \
 	done
+	install -d $(OPT)/lib/spellings
+	for name in $(SPELLINGS); do ln -sfn ../../bin/dsau $(OPT)/lib/spellings/$$name || exit 1; done
 	@set -e; put() { [ ! -d "$$2" ] || (cd "$$2" && find . -type f ! -name '.*') | while read -r file; do \
 		[ -n "$${keep-}" ] && [ -e "$$3/$$file" ] || install -D -m "$$1" "$$2/$$file" "$$3/$$file"; done; }; \
 	put 644 share/templates/cfengine $(OPT)/share/cfengine/templates; \

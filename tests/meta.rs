@@ -363,6 +363,20 @@ fn every_tool_is_named_in_the_map_of_the_suite() {
 }
 
 #[test]
+fn every_spelling_is_a_link_of_make_install_and_in_its_page_and_no_name_of_ours() {
+    let names: BTreeSet<&str> = dsau::tools::fan::spellings::ALL.iter().map(|s| s.name).collect();
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let listed = makefile.lines().find_map(|line| line.strip_prefix("SPELLINGS := "));
+    assert_eq!(listed.unwrap().split_whitespace().collect::<BTreeSet<_>>(), names);
+    let page = fs::read_to_string(root().join("man/spellings.7")).unwrap();
+    for name in names {
+        let stands = |line: &str| line.starts_with(".It ") && line.split([' ', ',']).any(|word| word == name);
+        assert!(page.lines().any(stands), "{name} is not in spellings(7)");
+        assert!(dsau::tools::ALL.iter().all(|tool| tool.name != name), "{name}");
+    }
+}
+
+#[test]
 fn the_dependency_tree_stays_within_its_budget() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     let count = lock.lines().filter(|line| *line == "[[package]]").count();

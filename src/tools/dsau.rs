@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use super::fan::spellings;
 use super::{ALL, Place, Tool};
 use crate::diag::{Exit, Fail, Out};
 
@@ -45,13 +46,19 @@ fn find(name: &OsStr) -> Option<&'static Tool> {
 pub fn dispatch(args: &[OsString]) -> Exit {
     match args.first().and_then(|name| find(name)) {
         Some(tool) => super::call(tool, args),
-        None => super::call(&TOOL, args),
+        None => match args.first().and_then(|name| spellings::find(name)) {
+            Some(spelling) => spellings::call(spelling, args),
+            None => super::call(&TOOL, args),
+        },
     }
 }
 
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
     if let Some(tool) = args.get(1).and_then(|name| find(name)) {
         return Ok(super::call(tool, &args[1..]));
+    }
+    if let Some(spelling) = args.get(1).and_then(|name| spellings::find(name)) {
+        return Ok(spellings::call(spelling, &args[1..]));
     }
     let matches = super::parse(&TOOL, args)?;
     if let Some(name) = matches.get_one::<String>("tool") {

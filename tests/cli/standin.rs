@@ -70,7 +70,22 @@ impl Hosts {
 
     /// A tool that uses this stand-in, in an environment without other targets.
     pub fn tool(&self, name: &str) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin(name));
+        self.program(assert_cmd::cargo::cargo_bin(name))
+    }
+
+    /// The multi-call file, called by the name of another tool.
+    pub fn spelled(&self, name: &str) -> Command {
+        let dir = self.dir.path().join("spellings");
+        std::fs::create_dir_all(&dir).unwrap();
+        let link = dir.join(name);
+        if !link.exists() {
+            std::os::unix::fs::symlink(assert_cmd::cargo::cargo_bin("dsau"), &link).unwrap();
+        }
+        self.program(link)
+    }
+
+    fn program(&self, path: PathBuf) -> Command {
+        let mut command = Command::new(path);
         command
             .env("DSAU_SSH", self.dir.path().join("ssh"))
             .env("DSAU_ROOT", self.dir.path().join("root"))

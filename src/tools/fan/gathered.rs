@@ -51,7 +51,8 @@ pub fn show(
     let Some(common) = groups.first() else {
         return Ok(());
     };
-    for (at, group) in groups.iter().enumerate() {
+    let bare = differences && heads.bare_diff;
+    for (at, group) in groups.iter().enumerate().skip(usize::from(bare)) {
         let mut said = false;
         for &stream in streams {
             let text = if differences && at > 0 {
@@ -71,6 +72,10 @@ pub fn show(
                     &mut err
                 }
             };
+            if bare {
+                to.write_all(&text)?;
+                continue;
+            }
             if heads.dashes == 0 {
                 let label = heads.colored(&format!("{}: ", group.names), stream);
                 transcripts.write(group.job(), stream, &mut Labelled::new(label, to))?;
@@ -82,7 +87,7 @@ pub fn show(
                 false => to.write_all(&text)?,
             }
         }
-        if differences && at > 0 && !said {
+        if differences && at > 0 && !said && !bare {
             // They say the same and end in another way: the head tells.
             out.write_all(heads.above(&group.title(heads), Stream::Out).as_bytes())?;
         }

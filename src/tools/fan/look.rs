@@ -37,6 +37,8 @@ pub struct Heads {
     pub count: bool,
     /// Whether it says how they ended.
     pub ended: bool,
+    /// Whether differences are shown alone, without heads and without what they differ from.
+    pub bare_diff: bool,
     /// Whether hosts are coloured, over standard output and over standard error.
     pub color: [bool; 2],
 }
@@ -48,6 +50,7 @@ impl Default for Heads {
             dashes: 16,
             count: true,
             ended: true,
+            bare_diff: false,
             color: [false; 2],
         }
     }

@@ -18,6 +18,7 @@ mod processes;
 mod replay;
 mod secret;
 mod show;
+pub mod spellings;
 mod survey;
 mod targets;
 mod work;
