@@ -30,6 +30,7 @@ fn job(socket: &Path) -> Job {
                 options: vec!["-c".into(), "echo keeping".into()],
                 request: [mux::hello(), mux::open(1, b"true", &[])].concat(),
                 patience: Duration::from_millis(300),
+                hold: None,
             }),
         },
         input: Input::Held,

@@ -16,7 +16,36 @@ pub struct Found {
     pub own: Option<String>,
     /// Patterns of the environment variables that go with every session (`SendEnv`).
     pub send: Vec<String>,
+    /// Patterns of the hosts that are reached in a special way: under another name, by a jump, from a certain address.
+    /// `*`: it cannot be told for any.
+    pub special: Vec<String>,
 }
+
+impl Found {
+    /// Whether a host is reached by connecting to its name and nothing else.
+    pub fn direct(&self, host: &str) -> bool {
+        let host = host.to_lowercase();
+        !self.special.iter().any(|pattern| fits(&pattern.to_lowercase(), &host))
+    }
+}
+
+/// Keywords that change where and how a connection is made, or need to know its address.
+const SPECIAL: &[&str] = &[
+    "addressfamily",
+    "bindaddress",
+    "bindinterface",
+    "canonicaldomains",
+    "canonicalizehostname",
+    "checkhostip",
+    "gssapitrustdns",
+    "hostname",
+    "port",
+    "proxycommand",
+    "proxyjump",
+    "proxyusefdpass",
+    "tcpkeepalive",
+    "verifyhostkeydns",
+];
 
 /// Reads the configuration of this user and of this machine, and what they include.
 pub fn look() -> Found {
@@ -26,17 +55,35 @@ pub fn look() -> Found {
     let system = Path::new("/etc/ssh");
     for (dir, file) in [(home.as_deref(), "config"), (Some(system), "ssh_config")] {
         if let Some(dir) = dir {
-            read(&dir.join(file), dir, true, 0, &mut found);
+            read(&dir.join(file), dir, Scope::all(), 0, &mut found);
         }
     }
     found
 }
 
-fn read(path: &Path, base: &Path, general: bool, depth: u32, found: &mut Found) {
+/// Which hosts a line is about.
+#[derive(Clone)]
+struct Scope {
+    /// Surely every host.
+    general: bool,
+    /// Patterns that all of them fit.
+    about: Vec<String>,
+}
+
+impl Scope {
+    fn all() -> Self {
+        Scope {
+            general: true,
+            about: vec!["*".into()],
+        }
+    }
+}
+
+fn read(path: &Path, base: &Path, scope: Scope, depth: u32, found: &mut Found) {
     let mut text = Vec::new();
     let opened = std::fs::File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut text));
     match opened {
-        Ok(_) => scan(&text, path, base, general, depth, found),
+        Ok(_) => scan(&text, path, base, scope, depth, found),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(_) => note(found, path, 0, "cannot be read"),
     }
@@ -47,9 +94,9 @@ fn note(found: &mut Found, path: &Path, line: usize, what: &str) {
     found.own.get_or_insert_with(text);
 }
 
-/// Looks at one file. `general`: its lines hold for every host, until a Host or Match line.
-fn scan(text: &[u8], path: &Path, base: &Path, mut general: bool, depth: u32, found: &mut Found) {
-    let outer = general;
+/// Looks at one file. `scope`: what its lines are about, until a Host or Match line.
+fn scan(text: &[u8], path: &Path, base: &Path, mut scope: Scope, depth: u32, found: &mut Found) {
+    let outer = scope.general;
     for (number, line) in (1..).zip(text.lines()) {
         let words = words(line);
         let Some((keyword, rest)) = words.split_first() else {
@@ -57,11 +104,21 @@ fn scan(text: &[u8], path: &Path, base: &Path, mut general: bool, depth: u32, fo
         };
         let keyword = keyword.to_ascii_lowercase();
         match keyword.as_str() {
-            "host" => general = outer && rest == ["*"],
-            "match" => general = outer && rest.len() == 1 && rest[0].eq_ignore_ascii_case("all"),
+            "host" => {
+                scope.general = outer && rest == ["*"];
+                let named = rest.iter().filter(|word| !word.starts_with('!'));
+                scope.about = named.cloned().collect();
+            }
+            "match" => {
+                // `final all` is about every host too, when ssh reads its files for the second time.
+                let words = rest.join(" ").to_ascii_lowercase();
+                scope = Scope::all();
+                scope.general = outer && (words == "all" || words == "final all");
+            }
+            special if SPECIAL.contains(&special) => found.special.extend(scope.about.iter().cloned()),
             "controlmaster" | "controlpath" | "controlpersist" | "setenv" | "remotecommand" | "sessiontype"
             | "requesttty" => note(found, path, number, &keyword),
-            "sendenv" if general && !rest.iter().any(|word| word.starts_with('-')) => {
+            "sendenv" if scope.general && !rest.iter().any(|word| word.starts_with('-')) => {
                 found.send.extend(rest.iter().cloned());
             }
             "sendenv" => note(found, path, number, &keyword),
@@ -71,7 +128,7 @@ fn scan(text: &[u8], path: &Path, base: &Path, mut general: bool, depth: u32, fo
                     match included(word, base) {
                         Some(files) => files
                             .iter()
-                            .for_each(|file| read(file, base, general, depth + 1, found)),
+                            .for_each(|file| read(file, base, scope.clone(), depth + 1, found)),
                         None => note(found, path, number, &keyword),
                     }
                 }
@@ -174,8 +231,9 @@ mod tests {
         std::fs::write(dir.path().join("more.d/a.conf"), "Host x\n  SendEnv A_*\n").unwrap();
         std::fs::write(dir.path().join("more.d/b.txt"), "ControlPath none\n").unwrap();
         std::fs::write(dir.path().join("plain"), "SendEnv Q\n").unwrap();
+        std::fs::write(dir.path().join("special"), "BindAddress 10.0.0.1\n").unwrap();
         let mut found = Found::default();
-        read(&dir.path().join("config"), dir.path(), true, 0, &mut found);
+        read(&dir.path().join("config"), dir.path(), Scope::all(), 0, &mut found);
         found.own = found
             .own
             .map(|own| own.rsplit('/').next().unwrap_or_default().to_string());
@@ -209,9 +267,24 @@ mod tests {
         );
         assert_eq!(of("Host a\n SendEnv X\n").own.as_deref(), Some("config:2: sendenv"));
         assert_eq!(of("Match all\n SendEnv X\n").own, None);
+        assert_eq!(of("Match final all\n SendEnv X\n").own, None);
         let got = environment(&["PAT?".into(), "CARGO_PKG_NA*".into()]);
         assert!(got.iter().any(|entry| entry.starts_with(b"PATH=")), "{got:?}");
         assert!(got.contains(&BString::from("CARGO_PKG_NAME=dsau")));
+    }
+
+    #[test]
+    fn hosts_that_are_reached_in_a_special_way_are_told_from_others() {
+        let text = "User x\nHost a* !ab\n HostName b\nHost C\n User y\nHost D\n proxyjump=g\n";
+        let found = of(text);
+        let direct = ["a1", "ab", "c", "d", "D", "e"].map(|host| found.direct(host));
+        assert_eq!(direct, [false, false, true, false, false, true]);
+        assert!(!of("Port 23\n").direct("a"));
+        assert!(!of("Host a\nMatch exec false\n ProxyCommand x\n").direct("b"));
+        assert!(of("Host a\n Include special\n").direct("b"));
+        assert!(!of("Host a\n Include special\n").direct("a"));
+        assert!(!of("Include special\n").direct("b"));
+        assert!(!of("Match user x\n Include special\n").direct("b"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub mod mux;
 mod quote;
 
 pub use cause::{Cause, Trouble, explain};
-pub use keep::{Keep, Kept};
+pub use keep::{Hold, Keep, Kept};
 pub use quote::{encode, quote};
 
 use std::ffi::{OsStr, OsString};
@@ -120,9 +120,8 @@ impl Ssh {
         keys.iter().any(|key| self.says(key))
     }
 
-    /// The command line for a host. The command's words are joined with blanks by ssh and read by the remote user's
-    /// shell, as with ssh itself; no word: a login.
-    pub fn launch(&self, host: &Host, command: &[OsString]) -> Launch {
+    /// The program and its options, up to the name of the host.
+    fn options(&self, host: &Host) -> Vec<OsString> {
         let mut argv: Vec<OsString> = vec![self.program.clone().into()];
         let mut option = |text: String| argv.extend([OsString::from("-o"), text.into()]);
         option(format!("BatchMode={}", if self.batch { "yes" } else { "no" }));
@@ -144,6 +143,13 @@ impl Ssh {
         if let Some(user) = host.user.as_ref().or(self.user.as_ref()) {
             argv.extend([OsString::from("-l"), user.into()]);
         }
+        argv
+    }
+
+    /// The command line for a host. The command's words are joined with blanks by ssh and read by the remote user's
+    /// shell, as with ssh itself; no word: a login.
+    pub fn launch(&self, host: &Host, command: &[OsString]) -> Launch {
+        let mut argv = self.options(host);
         argv.extend([OsString::from("--"), OsString::from(&host.name)]);
         argv.extend_from_slice(command);
         let kept = self.keep.as_ref().and_then(|keep| keep.launch(self, host, command));

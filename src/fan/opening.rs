@@ -1,0 +1,141 @@
+//! The way to a connection that is made here and then held by an ssh in the background; see [`crate::remote::Hold`].
+
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::linux::net::TcpStreamExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child as Process, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::unistd::pipe2;
+
+use crate::remote::Hold;
+
+/// How much a thread that looks up a name needs, in bytes.
+const STACK: usize = 256 * 1024;
+
+/// A connection that a thread makes, because nobody can look up a name without waiting.
+pub(super) struct Connecting {
+    thread: Option<JoinHandle<io::Result<TcpStream>>>,
+    /// Closed by the thread when it is done.
+    over: OwnedFd,
+    by: Instant,
+}
+
+impl Connecting {
+    pub fn start(hold: &Hold) -> io::Result<Self> {
+        let (over, end) = pipe2(OFlag::O_CLOEXEC)?;
+        let (name, port, by) = (hold.name.clone(), hold.port, Instant::now() + hold.patience);
+        let work = move || {
+            let _end = end;
+            connect(&name, port, by)
+        };
+        Ok(Connecting {
+            thread: Some(Builder::new().stack_size(STACK).spawn(work)?),
+            over,
+            by,
+        })
+    }
+
+    /// What tells that it is done.
+    pub fn open(&self) -> BorrowedFd<'_> {
+        self.over.as_fd()
+    }
+
+    /// Until when it is waited for.
+    pub fn by(&self) -> Instant {
+        self.by
+    }
+
+    /// Whether it is done, and the connection if there is one. A thread that is late is left to itself.
+    pub fn done(&mut self, now: Instant) -> Option<Option<TcpStream>> {
+        let finished = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        if !finished && now < self.by {
+            return None;
+        }
+        let thread = self.thread.take().filter(|_| finished);
+        Some(thread.and_then(|thread| thread.join().ok()?.ok()))
+    }
+}
+
+fn connect(name: &str, port: u16, by: Instant) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in (name, port).to_socket_addrs()? {
+        let left = by.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        match TcpStream::connect_timeout(&address, left) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                // As ssh does it with a connection of its own (TCPKeepAlive).
+                setsockopt(&stream, sockopt::KeepAlive, &true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Has what came in acknowledged at once. The server waits for that before it sends more, as long as it has not begun
+/// the command; if nothing is to be sent from here, the kernel would take 40 ms to say so.
+pub(super) fn acknowledge(connection: &TcpStream) {
+    // Only speed is at stake.
+    let _ = connection.set_quickack(true);
+}
+
+/// The ssh that logs in and then goes into the background, which is its exit as far as this process sees.
+pub(super) struct Holder {
+    pub process: Process,
+    connection: TcpStream,
+    made: PathBuf,
+    wanted: PathBuf,
+}
+
+impl Holder {
+    /// Where the next holder shall make its socket. The name is no other's, and nothing is there.
+    pub fn place(wanted: &Path) -> PathBuf {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("new.{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let place = wanted.with_file_name(name);
+        let _ = std::fs::remove_file(&place);
+        place
+    }
+
+    pub fn new(process: Process, connection: TcpStream, made: PathBuf, wanted: &Path) -> Self {
+        Holder {
+            process,
+            connection,
+            made,
+            wanted: wanted.to_path_buf(),
+        }
+    }
+
+    /// Whether it has ended, and how.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().unwrap_or(None)
+    }
+
+    /// Once it is in the background: where its socket is now, and the connection.
+    pub fn ready(&mut self) -> Option<(PathBuf, TcpStream)> {
+        if !self.ended()?.success() {
+            return None;
+        }
+        acknowledge(&self.connection);
+        let connection = self.connection.try_clone().ok()?;
+        // The name of one that died is free again. Where another was faster, this one stays under its own name until it
+        // is idle; ssh clears that away.
+        if !crate::remote::keep::lives(&self.wanted) {
+            let _ = std::fs::remove_file(&self.wanted);
+        }
+        let moved = renameat2(AT_FDCWD, &self.made, AT_FDCWD, &self.wanted, RenameFlags::RENAME_NOREPLACE);
+        let place = if moved.is_ok() { &self.wanted } else { &self.made };
+        Some((place.clone(), connection))
+    }
+}
