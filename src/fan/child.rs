@@ -1,8 +1,11 @@
 //! One host's process, or its session on a kept connection: its pipes, its deadline, its end.
 
+mod opening;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -12,6 +15,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, pipe2};
+
+use opening::{Connecting, Holder, acknowledge};
 
 use super::pipes::{Feed, Pipe};
 use super::session::{End, Session};
@@ -25,8 +30,12 @@ const LOG_LIMIT: usize = 8 * 1024;
 /// How long a process that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The number of a session's socket among what can be read, after the pipes and the input.
+/// The number of a session's socket among what can be read, after the pipes and the input; also of what tells that a
+/// connection was made.
 const SOCKET: usize = 4;
+
+/// How often it is seen to it that opening a session is not held up.
+const SOON: Duration = Duration::from_millis(4);
 
 /// Why a process is being stopped.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,11 +57,17 @@ pub(super) struct Child {
     log: Vec<u8>,
     // The end that ssh opens through /proc; held so that the other end does not see the end of the stream before.
     log_end: Option<OwnedFd>,
+    /// The connection, until the session on it is open.
+    connection: Option<TcpStream>,
     stopping: Option<(Why, Instant)>,
     killed: bool,
 }
 
 enum Work {
+    /// A connection is being made; nothing else is there yet.
+    Connecting(Connecting),
+    /// ssh logs in on it.
+    Holder(Holder),
     Process(Process),
     Session(Box<Session>),
 }
@@ -82,14 +97,37 @@ impl Child {
         let none_there = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
         match Self::session(index, job, attempt, kept) {
             Ok(child) => Ok(child),
-            // ssh makes the connection, and clears away the socket of one that died.
-            Err(error) if none_there.contains(&error.kind()) => {
-                let mut child = Self::process(index, job, attempt, &job.launch.keeping())?;
-                child.kept = Some(kept.socket.clone());
-                Ok(child)
-            }
+            Err(error) if none_there.contains(&error.kind()) => match &kept.hold {
+                Some(hold) => Self::connecting(index, attempt, hold),
+                None => Self::keeping(index, job, attempt, kept),
+            },
             Err(_) => Self::process(index, job, attempt, &job.launch),
         }
+    }
+
+    fn of(index: usize, attempt: u32, work: Work, ssh: bool) -> Self {
+        Child {
+            job: index,
+            attempt,
+            started: Instant::now(),
+            work,
+            ssh,
+            kept: None,
+            pipes: [None, None, None],
+            feed: None,
+            log: Vec::new(),
+            log_end: None,
+            connection: None,
+            stopping: None,
+            killed: false,
+        }
+    }
+
+    /// An ssh of its own that leaves its connection behind. It clears away the socket of one that died.
+    fn keeping(index: usize, job: &Job, attempt: u32, kept: &Kept) -> io::Result<Self> {
+        let mut child = Self::process(index, job, attempt, &job.launch.keeping())?;
+        child.kept = Some(kept.socket.clone());
+        Ok(child)
     }
 
     /// Opens a session. What is sent is there before anybody is told: nothing has begun when this fails.
@@ -110,36 +148,18 @@ impl Child {
         let standard = [input.as_fd(), their_out.as_fd(), their_err.as_fd()];
         let pipes = [Some(Pipe::new(out)?), Some(Pipe::new(err)?), None];
         let session = Session::start(kept, standard, held)?;
-        Ok(Child {
-            job: index,
-            attempt,
-            started: Instant::now(),
-            work: Work::Session(Box::new(session)),
-            ssh: true,
-            kept: None,
-            pipes,
-            feed,
-            log: Vec::new(),
-            log_end: None,
-            stopping: None,
-            killed: false,
-        })
+        let mut child = Self::of(index, attempt, Work::Session(Box::new(session)), true);
+        (child.pipes, child.feed) = (pipes, feed);
+        Ok(child)
     }
 
     fn process(index: usize, job: &Job, attempt: u32, launch: &Launch) -> io::Result<Self> {
-        let (log_pipe, log_end) = match launch.ssh {
+        let (log_pipe, log_end, argv) = match launch.ssh {
             true => {
-                let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
-                (Some(Pipe::new(read)?), Some(write))
+                let (pipe, end, path) = log()?;
+                (Some(pipe), Some(end), launch.log_to(&path))
             }
-            false => (None, None),
-        };
-        let argv = match &log_end {
-            Some(end) => {
-                let path = format!("/proc/{}/fd/{}", std::process::id(), end.as_raw_fd());
-                launch.log_to(OsString::from(path).as_ref())
-            }
-            None => launch.argv.clone(),
+            false => (None, None, launch.argv.clone()),
         };
         let (program, arguments) = argv
             .split_first()
@@ -167,20 +187,9 @@ impl Child {
                 None
             }
         };
-        Ok(Child {
-            job: index,
-            attempt,
-            started: Instant::now(),
-            work: Work::Process(process),
-            ssh: launch.ssh,
-            kept: None,
-            pipes: [out, err, log_pipe],
-            feed,
-            log: Vec::new(),
-            log_end,
-            stopping: None,
-            killed: false,
-        })
+        let mut child = Self::of(index, attempt, Work::Process(process), launch.ssh);
+        (child.pipes, child.feed, child.log_end) = ([out, err, log_pipe], feed, log_end);
+        Ok(child)
     }
 
     /// What can be read: number and descriptor of the open pipes, and of the session's socket.
@@ -188,7 +197,8 @@ impl Child {
         let pipes = self.pipes.iter().enumerate();
         let socket = match &self.work {
             Work::Session(session) => session.open(),
-            Work::Process(_) => None,
+            Work::Connecting(connecting) => Some(connecting.open()),
+            Work::Process(_) | Work::Holder(_) => None,
         };
         pipes
             .filter_map(|(n, pipe)| pipe.as_ref().map(|pipe| (n, pipe.file.as_fd())))
@@ -211,8 +221,10 @@ impl Child {
     /// Reads what a pipe has, at most a few buffers so that one flood does not starve the others. Gives whether there
     /// may be more.
     pub fn read(&mut self, number: usize, buffer: &mut [u8], line: &mut dyn FnMut(Stream, &[u8])) -> bool {
-        if let (SOCKET, Work::Session(session)) = (number, &mut self.work) {
-            session.read(buffer);
+        if number == SOCKET {
+            if let Work::Session(session) = &mut self.work {
+                session.read(buffer);
+            }
             return false;
         }
         let Some(pipe) = self.pipes.get_mut(number).and_then(Option::as_mut) else {
@@ -243,17 +255,22 @@ impl Child {
     pub fn ended(&mut self, died: bool) -> Option<Ended> {
         match &mut self.work {
             Work::Process(process) if died => process.try_wait().unwrap_or(None).map(Ended::Process),
-            Work::Process(_) => None,
+            Work::Holder(holder) if died => holder.ended().map(Ended::Process),
+            Work::Process(_) | Work::Holder(_) => None,
+            Work::Connecting(_) => self.stopping.map(|_| Ended::Session(End::Left)),
             Work::Session(session) => session.end().map(Ended::Session),
         }
     }
 
-    /// Gives up a session that is not opened in time.
+    /// Has a session opened soon, and gives up one that is not opened in time.
     pub fn hurry(&mut self, now: Instant, buffer: &mut [u8]) {
-        if let Work::Session(session) = &mut self.work
-            && session.due().is_some_and(|due| due <= now)
-        {
-            session.late(buffer);
+        let Work::Session(session) = &mut self.work else {
+            return;
+        };
+        match session.due() {
+            Some(due) if due <= now => session.late(buffer),
+            Some(_) => self.connection.iter().for_each(acknowledge),
+            None => self.connection = None,
         }
     }
 
@@ -277,6 +294,12 @@ impl Child {
     pub fn state(&self, ended: Ended, limit: Option<Duration>) -> Option<State> {
         Some(match (self.stopped(limit), ended) {
             (Some(state), _) => state,
+            (None, Ended::Process(status)) if matches!(self.work, Work::Holder(_)) => match status.code() {
+                // The command was not begun. Where ssh does not say why, it may do so without a connection of ours.
+                Some(255) => State::Unreachable(explain(&self.log)?),
+                Some(_) => return None,
+                None => self.status(status),
+            },
             (None, Ended::Process(status)) => self.status(status),
             (None, Ended::Session(End::Exited(code))) => State::Exited(code),
             (None, Ended::Session(End::Lost | End::Left)) => lost(),
@@ -338,10 +361,13 @@ impl Child {
 
     /// When it must be looked at though nothing can be read. A session that was given up is to be buried at once.
     pub fn wake(&self, limit: Option<Duration>) -> Option<Instant> {
-        match &self.work {
+        let own = match &self.work {
             Work::Session(session) if session.end().is_some() => Some(self.started),
-            _ => self.due(limit),
-        }
+            Work::Connecting(_) if self.stopping() => Some(self.started),
+            Work::Connecting(connecting) => Some(connecting.by()),
+            _ => self.connection.as_ref().map(|_| Instant::now() + SOON),
+        };
+        own.into_iter().chain(self.due(limit)).min()
     }
 
     /// When the next step against it is due.
@@ -351,7 +377,7 @@ impl Child {
             None => {
                 let open = match &self.work {
                     Work::Session(session) => session.due(),
-                    Work::Process(_) => None,
+                    _ => None,
                 };
                 let limit = limit.map(|limit| self.started + limit);
                 limit.into_iter().chain(open).min()
@@ -362,6 +388,8 @@ impl Child {
     fn signal(&mut self, signal: Signal) {
         let process = match &mut self.work {
             Work::Process(process) => process,
+            Work::Holder(holder) => &holder.process,
+            Work::Connecting(_) => return,
             Work::Session(session) => {
                 self.feed = None;
                 return session.leave();
@@ -378,6 +406,13 @@ impl Child {
     }
 }
 
+/// Where ssh writes its own messages: our end, its end, and the path of that for ssh to open.
+fn log() -> io::Result<(Pipe, OwnedFd, OsString)> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), write.as_raw_fd());
+    Ok((Pipe::new(read)?, write, path.into()))
+}
+
 fn lost() -> State {
     State::Unreachable(Trouble {
         cause: Cause::Lost,
@@ -390,9 +425,11 @@ impl Drop for Child {
         // Only after an error of our own: nothing we started is left behind.
         if self.ended(true).is_none() {
             self.signal(Signal::SIGKILL);
-            if let Work::Process(process) = &mut self.work {
-                let _ = process.wait();
-            }
+            let _ = match &mut self.work {
+                Work::Process(process) => process.wait(),
+                Work::Holder(holder) => holder.process.wait(),
+                Work::Connecting(_) | Work::Session(_) => return,
+            };
         }
     }
 }

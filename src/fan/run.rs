@@ -26,6 +26,18 @@ struct Waiting {
     way: Way,
 }
 
+impl Waiting {
+    /// A host whose command was not begun, and gets a connection of its own now.
+    fn plainly(child: &Child) -> Self {
+        Waiting {
+            job: child.job,
+            attempt: child.attempt,
+            not_before: None,
+            way: Way::Plain,
+        }
+    }
+}
+
 /// Tells when a child has ended.
 struct Deaths {
     wake: UnixStream,
@@ -245,9 +257,15 @@ impl Loop<'_> {
 
     /// Reports the children that have ended.
     fn bury(&mut self) {
-        let died = self.deaths.any();
+        let (died, now) = (self.deaths.any(), Instant::now());
         let mut index = 0;
         while index < self.running.len() {
+            let child = &mut self.running[index];
+            if child.advance(&self.jobs[child.job], died, now).is_err() {
+                let child = self.running.swap_remove(index);
+                self.waiting.push_front(Waiting::plainly(&child));
+                continue;
+            }
             let Some(ended) = self.running[index].ended(died) else {
                 index += 1;
                 continue;
@@ -261,12 +279,7 @@ impl Loop<'_> {
                 self.sink.line(job, host, stream, line);
             });
             let Some(state) = child.state(ended, self.options.command_timeout) else {
-                self.waiting.push_front(Waiting {
-                    job,
-                    attempt: child.attempt,
-                    not_before: None,
-                    way: Way::Plain,
-                });
+                self.waiting.push_front(Waiting::plainly(&child));
                 continue;
             };
             if self.again(&child, &state) {

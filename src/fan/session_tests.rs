@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::remote::{Cause, Kept, mux};
+use crate::remote::{Cause, Hold, Kept, mux};
 
 struct Lines(Vec<String>);
 
@@ -35,6 +35,72 @@ fn job(socket: &Path) -> Job {
         },
         input: Input::Held,
     }
+}
+
+/// What came of a command whose connection is made here and given to a script that stands for ssh. It knows `$S`, where
+/// the socket for sessions shall be, `$E`, where messages go, and `$O`, a socket with an owner that gives `answer`. With
+/// it comes what was written into the connection, where anybody listens at its other end.
+fn held(script: &str, answer: &[u8], listens: bool) -> (State, Vec<String>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let (wanted, ready, ssh) = (dir.path().join("s"), dir.path().join("o"), dir.path().join("ssh"));
+    let owner = UnixListener::bind(&ready).unwrap();
+    let far = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = far.local_addr().unwrap().port();
+    let far = listens.then_some(far);
+    let names = "E=$2 S=${3#-oControlPath=}";
+    std::fs::write(&ssh, format!("#!/bin/sh\n{names} O={}\n{script}\n", ready.display())).unwrap();
+    std::fs::set_permissions(&ssh, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut job = job(&wanted);
+    job.launch.kept.as_mut().unwrap().hold = Some(Hold {
+        name: "127.0.0.1".into(),
+        port,
+        patience: Duration::from_secs(5),
+        argv: vec![ssh.into()],
+    });
+    let answer = answer.to_vec();
+    std::thread::spawn(move || {
+        let (mut stream, _) = owner.accept().unwrap();
+        let _ = stream.write_all(&answer);
+        std::thread::sleep(Duration::from_millis(50));
+    });
+    let mut lines = Lines(Vec::new());
+    let reports = run(&[job], &Options::default(), None, &mut lines).unwrap();
+    let mut text = String::new();
+    if let Some(far) = far {
+        far.accept().unwrap().0.read_to_string(&mut text).unwrap();
+    }
+    if text == "took it" {
+        assert!(wanted.exists(), "the socket is where the next command looks for it");
+    }
+    (reports[0].state.clone(), lines.0, text)
+}
+
+#[test]
+fn a_connection_that_is_made_here_is_held_by_ssh_and_takes_the_command() {
+    let answer = [hello(), opened(), exit(7)].concat();
+    let got = held("printf 'took it'; mv $O $S", &answer, true);
+    assert_eq!(got, (State::Exited(7), vec![], "took it".into()));
+}
+
+#[test]
+fn where_no_connection_can_be_made_here_ssh_makes_it_and_says_what_is_wrong() {
+    let got = held("exit 9", b"", false);
+    assert_eq!(got, (State::Exited(0), vec!["keeping".into()], String::new()));
+}
+
+#[test]
+fn an_ssh_that_cannot_log_in_is_heard_and_one_that_ends_without_a_word_is_done_without() {
+    let got = held("echo 'h: Permission denied (publickey).' >$E; exit 255", b"", true);
+    let State::Unreachable(trouble) = got.0 else {
+        panic!("{got:?}");
+    };
+    assert_eq!(trouble.cause, Cause::Auth);
+    for script in ["exit 255", "exit 1", "exit 0"] {
+        let got = held(script, b"", true);
+        assert_eq!((got.0, got.1), (State::Exited(0), vec!["plain".into()]), "{script}");
+    }
+    let got = held("kill -9 $$", b"", true);
+    assert_eq!(got.0, State::Killed(9));
 }
 
 fn run_one(socket: &Path, options: &Options) -> (State, Vec<String>, u32) {

@@ -29,7 +29,8 @@ impl Found {
     }
 }
 
-/// Keywords that change where and how a connection is made, or need to know its address.
+/// Keywords that change where and how a connection is made, or need to know its address, or run something that writes to
+/// the standard output of ssh.
 const SPECIAL: &[&str] = &[
     "addressfamily",
     "bindaddress",
@@ -39,6 +40,8 @@ const SPECIAL: &[&str] = &[
     "checkhostip",
     "gssapitrustdns",
     "hostname",
+    "localcommand",
+    "permitlocalcommand",
     "port",
     "proxycommand",
     "proxyjump",

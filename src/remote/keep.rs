@@ -69,14 +69,14 @@ pub struct Hold {
     pub port: u16,
     /// How long connecting may take; after that ssh shall try it on its own, and say what is wrong.
     pub patience: Duration,
-    /// Program and arguments, up to where the socket for sessions shall be.
-    argv: Vec<OsString>,
+    /// Program and arguments, but for the place of the socket for sessions.
+    pub argv: Vec<OsString>,
 }
 
 impl Hold {
     /// The command line, with the place of the socket for sessions. Nothing may be there: ssh would go into the
     /// background all the same, and stay there.
-    pub fn argv(&self, socket: &Path) -> Vec<OsString> {
+    pub fn command(&self, socket: &Path) -> Vec<OsString> {
         let mut argv = self.argv.clone();
         let mut option = OsString::from("-oControlPath=");
         option.push(socket);

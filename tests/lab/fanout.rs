@@ -325,6 +325,53 @@ fn the_second_command_starts_no_ssh_and_does_the_same() {
 }
 
 #[test]
+fn a_first_command_makes_its_connection_itself_unless_ssh_config_knows_another_way() {
+    let Some(lab) = trusted(3) else { return };
+    let masters = || lab.ok("master", "pgrep -af '^ssh: .*mux' | grep -c /run/dsau/ssh/new. || true");
+    let ran = lab.sh("master", "cexec -w 'client[1-2]' 'hostname; exit 3'");
+    assert_eq!(
+        (sorted(&ran), ran.code),
+        (vec!["client1: client1", "client2: client2"], 3)
+    );
+    assert_eq!(masters(), "2\n");
+    // Two at once leave one name, and nobody behind who cannot be told to go.
+    lab.ok("master", "cexec --mux-exit");
+    lab.ok(
+        "master",
+        "for n in 1 2 3 4; do cexec -w 'client[1-2]' true & done; wait",
+    );
+    assert_eq!(lab.ok("master", "ls /run/dsau/ssh | grep -vc ^new"), "2\n");
+    lab.ok("master", "cexec --mux-exit");
+    lab.wait("master", "! pgrep -x ssh && [ -z \"$(ls /run/dsau/ssh)\" ]");
+    // Killed at any moment, it leaves no process that does not end by itself.
+    for delay in ["0.02", "0.04", "0.06", "0.1"] {
+        lab.sh(
+            "master",
+            &format!("timeout -s KILL {delay} cexec --persist 1 -w client1 true"),
+        );
+    }
+    lab.wait("master", "! pgrep -x ssh");
+    // The names of the configuration hold.
+    lab.write(
+        "master",
+        "/root/.ssh/config",
+        "Host other\n HostName client2\nHost client1\n PermitLocalCommand yes\n LocalCommand echo x\n",
+    );
+    let ran = lab.sh("master", "cexec -w client1,other,client2 hostname");
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert!(sorted(&ran).contains(&"other: client2".to_string()), "{}", ran.all());
+    assert_eq!(masters(), "1\n");
+    // What is wrong is said as ever.
+    lab.ok("client1", "pkill -o -x sshd");
+    lab.ok("master", "cexec --mux-exit; rm /root/.ssh/config");
+    let ran = lab.sh("master", "cexec -w client1,client2,nonesuch hostname");
+    assert_eq!((ran.out.as_str(), ran.code), ("client2: client2\n", 4));
+    for said in ["client1: cannot connect: ", "nonesuch: cannot resolve the name: "] {
+        assert!(ran.err.contains(said), "{}", ran.err);
+    }
+}
+
+#[test]
 fn a_kept_connection_ends_when_it_has_been_idle_and_ssh_config_has_the_last_word() {
     let Some(lab) = counting(2) else { return };
     cexec(&lab, "--persist 1 -w client1 true");

@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::TcpStreamExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child as Process, ExitStatus};
+use std::process::{Child as Process, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
@@ -14,10 +14,70 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::pipe2;
 
-use crate::remote::Hold;
+use super::{Child, Work, log};
+use crate::fan::Job;
+use crate::fan::pipes::Pipe;
+use crate::remote::{Hold, Kept};
 
 /// How much a thread that looks up a name needs, in bytes.
 const STACK: usize = 256 * 1024;
+
+impl Child {
+    pub(super) fn connecting(index: usize, attempt: u32, hold: &Hold) -> io::Result<Self> {
+        let work = Work::Connecting(Connecting::start(hold)?);
+        Ok(Self::of(index, attempt, work, true))
+    }
+
+    /// Starts the ssh that logs in on a connection, and holds it.
+    fn holder(index: usize, attempt: u32, kept: &Kept, hold: &Hold, connection: TcpStream) -> io::Result<Self> {
+        let made = Holder::place(&kept.socket);
+        let (log, end, path) = log()?;
+        let mut argv = hold.command(&made).into_iter();
+        let mut command = Command::new(argv.next().unwrap_or_default());
+        command.arg("-E").arg(path).args(argv).stderr(Stdio::piped());
+        let socket = || io::Result::Ok(Stdio::from(OwnedFd::from(connection.try_clone()?)));
+        let mut process = command.stdin(socket()?).stdout(socket()?).spawn()?;
+        let err = process.stderr.take().map(|err| Pipe::new(err.into())).transpose()?;
+        let holder = Holder::new(process, connection, made, &kept.socket);
+        let mut child = Self::of(index, attempt, Work::Holder(holder), true);
+        (child.pipes, child.log_end) = ([None, err, Some(log)], Some(end));
+        Ok(child)
+    }
+
+    /// Takes the next step on the way to a session, where one is due: from the connection to the ssh that logs in on it,
+    /// from there to the session. `died`: as with [`Child::ended`]. When this fails nothing has begun on the host.
+    pub fn advance(&mut self, job: &Job, died: bool, now: Instant) -> io::Result<()> {
+        let Some(kept) = job.launch.kept.as_ref().filter(|_| !self.stopping()) else {
+            return Ok(());
+        };
+        let Some(hold) = &kept.hold else {
+            return Ok(());
+        };
+        let next = match &mut self.work {
+            Work::Connecting(connecting) => match connecting.done(now) {
+                None => return Ok(()),
+                Some(Some(connection)) => Self::holder(self.job, self.attempt, kept, hold, connection)?,
+                // What is wrong is told by ssh, which also knows other ways.
+                Some(None) => Self::keeping(self.job, job, self.attempt, kept)?,
+            },
+            Work::Holder(_) if !died => return Ok(()),
+            Work::Holder(holder) => {
+                let Some((socket, connection)) = holder.ready() else {
+                    return Ok(());
+                };
+                let there = Kept { socket, ..kept.clone() };
+                let mut child = Self::session(self.job, job, self.attempt, &there)?;
+                child.connection = Some(connection);
+                child
+            }
+            Work::Process(_) | Work::Session(_) => return Ok(()),
+        };
+        let started = self.started;
+        *self = next;
+        self.started = started;
+        Ok(())
+    }
+}
 
 /// A connection that a thread makes, because nobody can look up a name without waiting.
 pub(super) struct Connecting {
@@ -119,7 +179,12 @@ impl Holder {
 
     /// Whether it has ended, and how.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.process.try_wait().unwrap_or(None)
+        let status = self.process.try_wait().unwrap_or(None);
+        if status.is_some_and(|status| !status.success()) {
+            // Where a signal ended it, its socket is still there.
+            let _ = std::fs::remove_file(&self.made);
+        }
+        status
     }
 
     /// Once it is in the background: where its socket is now, and the connection.
@@ -134,7 +199,13 @@ impl Holder {
         if !crate::remote::keep::lives(&self.wanted) {
             let _ = std::fs::remove_file(&self.wanted);
         }
-        let moved = renameat2(AT_FDCWD, &self.made, AT_FDCWD, &self.wanted, RenameFlags::RENAME_NOREPLACE);
+        let moved = renameat2(
+            AT_FDCWD,
+            &self.made,
+            AT_FDCWD,
+            &self.wanted,
+            RenameFlags::RENAME_NOREPLACE,
+        );
         let place = if moved.is_ok() { &self.wanted } else { &self.made };
         Some((place.clone(), connection))
     }
