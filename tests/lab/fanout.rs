@@ -327,11 +327,11 @@ fn the_second_command_starts_no_ssh_and_does_the_same() {
 #[test]
 fn a_first_command_makes_its_connection_itself_unless_ssh_config_knows_another_way() {
     let Some(lab) = trusted(3) else { return };
-    let masters = || lab.ok("master", "pgrep -af '^ssh: .*mux' | grep -c /run/dsau/ssh/new. || true");
+    let masters = || lab.ok("master", "pgrep -fc '^ssh .*ProxyCommand=-' || true");
     let ran = lab.sh("master", "cexec -w 'client[1-2]' 'hostname; exit 3'");
     assert_eq!(
         (sorted(&ran), ran.code),
-        (vec!["client1: client1", "client2: client2"], 3)
+        (vec!["client1: client1".to_string(), "client2: client2".to_string()], 3)
     );
     assert_eq!(masters(), "2\n");
     // Two at once leave one name, and nobody behind who cannot be told to go.
