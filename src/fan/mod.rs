@@ -73,14 +73,21 @@ pub struct Options {
     pub patience: u32,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+impl Options {
+    /// The usual ones, with a window that is known: looking for the best one takes a while.
+    pub fn windowed(window: usize) -> Self {
         Options {
-            window: default_window(),
+            window,
             command_timeout: None,
             retries: 3,
             patience: 0,
         }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options::windowed(default_window())
     }
 }
 

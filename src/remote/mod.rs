@@ -198,14 +198,27 @@ pub fn carry(text: &str, arguments: &[&[u8]]) -> Vec<OsString> {
 /// killed), the command and all it started get SIGTERM and two seconds later SIGKILL. The user's own shell reads the
 /// command, as with ssh itself; its status comes back unchanged. Its standard input is empty, and the one of the
 /// connection must be held open (`fan::Input::Held`), for its end is the sign.
+///
+/// sshd makes each command the leader of a process group, which is ended as it is; elsewhere the command gets one.
 pub fn tied(command: &[OsString]) -> Vec<OsString> {
     const TIE: &str = concat!(
-        "C=$(printf %b. \"$1\"); C=${C%.}; exec 3<&0; ",
-        "setsid \"${SHELL:-/bin/sh}\" -c \"$C\" </dev/null 3<&- & p=$!; exec >/dev/null 2>&1; ",
-        "(while read -r x <&3; do :; done; kill -s TERM -- -$p; sleep 2; kill -s KILL -- -$p) & w=$!; ",
-        "wait $p; s=$?; kill $w; exit $s",
+        "exec 3<&0; q=$$; g=; S=; trap : TERM; [ -r /proc/$$/stat ] && read -r x x x x g x </proc/$$/stat; ",
+        "[ \"$g\" = $$ ] || S=setsid; ",
+        "$S \"${SHELL:-/bin/sh}\" -c \"$C\" </dev/null 3<&- & p=$!; [ -z \"$S\" ] || q=$p; exec >/dev/null 2>&1; ",
+        "(trap \"\" TERM; while read -r x <&3; do :; done; ",
+        "kill -s TERM -- -$q; sleep 2; kill -s KILL -- -$q) & w=$!; ",
+        "wait $p; s=$?; while [ $s -gt 128 ] && kill -s 0 $p; do wait $p; s=$?; done; kill -s KILL $w; exit $s",
     );
-    script(TIE, &[command.join(OsStr::new(" ")).as_bytes()])
+    let text = command.join(OsStr::new(" "));
+    let bytes = text.as_bytes();
+    // Most commands need no decoding, which takes a process: in these quotes every shell leaves them as they are.
+    if bytes.iter().all(|b| (b' '..=b'~').contains(b) && !b"'!\\".contains(b)) {
+        let mut line = OsString::from(format!("exec /bin/sh -c 'C=$1; {TIE}' dsau '"));
+        line.push(text);
+        line.push("'");
+        return vec![line];
+    }
+    script(&format!("C=$(printf %b. \"$1\"); C=${{C%.}}; {TIE}"), &[bytes])
 }
 
 #[cfg(test)]

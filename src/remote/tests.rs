@@ -97,11 +97,16 @@ fn a_local_command_is_read_by_the_users_shell() {
     assert_eq!((out.stdout.as_slice(), out.status.code()), (b"a\n".as_slice(), Some(3)));
 }
 
-fn start_tied(command: &str) -> std::process::Child {
+/// Starts a command as sshd does it, as the leader of a group, or not.
+fn start_tied(command: &str, leads: bool) -> std::process::Child {
+    use std::os::unix::process::CommandExt;
     let line = tied(&[command.into()]);
-    Command::new("/bin/sh")
-        .arg("-c")
-        .arg(&line[0])
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(&line[0]);
+    if leads {
+        shell.process_group(0);
+    }
+    shell
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -110,40 +115,66 @@ fn start_tied(command: &str) -> std::process::Child {
 
 #[test]
 fn a_tied_command_keeps_its_status_and_its_output() {
-    for (command, status) in [("exit 7", 7), ("true", 0), ("kill -9 $$", 128 + 9)] {
-        let mut child = start_tied(command);
+    for leads in [true, false] {
+        for (command, status) in [
+            ("exit 7", 7),
+            ("true", 0),
+            ("kill -9 $$", 128 + 9),
+            ("kill -TERM $$", 128 + 15),
+            ("trap '' TERM; kill -TERM $PPID; sleep 0.1; exit 5", 5),
+        ] {
+            let mut child = start_tied(command, leads);
+            let held = child.stdin.take();
+            assert_eq!(child.wait().unwrap().code(), Some(status), "{command}");
+            drop(held);
+        }
+        for command in [
+            "echo \"a'b!\"; cat; exit 3",
+            "printf 'a\\047b!\\n'; exit 3",
+            "c='echo a'; echo \"a'b!\"; exit 3",
+        ] {
+            let mut child = start_tied(command, leads);
+            let held = child.stdin.take();
+            let out = child.wait_with_output().unwrap();
+            assert_eq!((out.stdout.as_slice(), out.status.code()), (&b"a'b!\n"[..], Some(3)));
+            drop(held);
+        }
+        let mut child = start_tied("x=\"a  *\"; echo \"$x\" `echo ^%~` | cat", leads);
         let held = child.stdin.take();
-        assert_eq!(child.wait().unwrap().code(), Some(status), "{command}");
+        assert_eq!(child.wait_with_output().unwrap().stdout, b"a  * ^%~\n");
         drop(held);
     }
-    let mut child = start_tied("echo \"a'b!\"; cat; exit 3");
-    let held = child.stdin.take();
-    let out = child.wait_with_output().unwrap();
-    assert_eq!((out.stdout.as_slice(), out.status.code()), (&b"a'b!\n"[..], Some(3)));
-    drop(held);
 }
 
 #[test]
 fn a_tied_command_and_its_children_end_when_the_connection_does() {
     use std::io::{BufRead, BufReader};
-    let mut child = start_tied("sleep 61 & echo $!; echo $$; sleep 62");
-    let held = child.stdin.take();
-    let out = BufReader::new(child.stdout.take().unwrap());
-    let pids: Vec<String> = out.lines().take(2).map(Result::unwrap).collect();
-    let alive = |pid: &String| {
-        // A zombie that nobody waits for has ended as well.
-        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"))
-    };
-    assert!(pids.iter().all(alive));
-    drop(held);
-    child.wait().unwrap();
-    for _ in 0..100 {
-        if !pids.iter().any(alive) {
-            return;
+    for (leads, command) in [
+        (true, "sleep 61 & echo $!; echo $$; sleep 62"),
+        (false, "sleep 61 & echo $!; echo $$; sleep 62"),
+        (
+            true,
+            "trap \"\" TERM; sleep 61 & echo $!; echo $$; while sleep 62; do :; done",
+        ),
+    ] {
+        let mut child = start_tied(command, leads);
+        let held = child.stdin.take();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut pids: Vec<String> = out.lines().take(2).map(Result::unwrap).collect();
+        pids.push(child.id().to_string());
+        let alive = |pid: &String| {
+            // A zombie that nobody waits for has ended as well.
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"))
+        };
+        assert!(pids.iter().all(alive));
+        drop(held);
+        child.wait().unwrap();
+        let begin = std::time::Instant::now();
+        while pids.iter().any(alive) {
+            assert!(begin.elapsed().as_secs() < 10, "{command}: {pids:?} are still there");
+            std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    panic!("{pids:?} are still there");
 }
 
 proptest! {

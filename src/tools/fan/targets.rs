@@ -181,7 +181,7 @@ impl Targets {
                 command_timeout: number("command")
                     .filter(|&n| n > 0)
                     .map(|n| Duration::from_secs(u64::from(n))),
-                ..Options::default()
+                ..Options::windowed(window)
             },
             stdin_used: source.stdin_used,
         })
