@@ -231,13 +231,14 @@ pub fn close_all(paths: &Paths) -> io::Result<usize> {
             continue;
         }
         let path = entry.path();
-        match close(&path) {
-            Ok(()) => count += 1,
-            // Nobody is behind it any more, or nobody who listens: it must not stand in the way of the next one.
-            Err(_) => match std::fs::remove_file(&path) {
+        let closed = close(&path).is_ok();
+        count += usize::from(closed);
+        // Nobody is behind it any more, or nobody who listens: it must not stand in the way of the next one.
+        if !closed || !lives(&path) {
+            match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
-            },
+            }
         }
     }
     Ok(count)
