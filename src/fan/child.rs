@@ -319,8 +319,10 @@ impl Child {
         match (status.code(), status.signal()) {
             (Some(255), _) if self.ssh => match explain(&self.log) {
                 Some(trouble) => State::Unreachable(trouble),
-                // ssh has no word for it when the owner of its connection has died.
-                None if self.log.is_empty() && self.kept.as_ref().is_some_and(|path| !lives(path)) => lost(),
+                // ssh has no word for it when the owner of its connection has died, which leaves its socket behind.
+                None if self.log.is_empty() && self.kept.as_ref().is_some_and(|path| path.exists() && !lives(path)) => {
+                    lost()
+                }
                 None => State::Exited(255),
             },
             (Some(code), _) => State::Exited(u8::try_from(code).unwrap_or(255)),
