@@ -8,6 +8,7 @@ mod child;
 pub mod copy;
 mod lines;
 mod pipes;
+pub mod relay;
 pub mod report;
 mod run;
 mod session;
@@ -27,6 +28,8 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::hosts::Host;
 use crate::remote::{Launch, Trouble};
@@ -107,7 +110,7 @@ pub fn widest_window() -> usize {
 }
 
 /// How a host ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// The command ended with this status.
     Exited(u8),
@@ -189,6 +192,8 @@ pub trait Sink {
     fn started(&mut self, _job: usize) {}
     /// A host is done. All its lines have been given before.
     fn done(&mut self, job: usize, report: &Report);
+    /// Something the user should know that is no answer of a host.
+    fn notice(&mut self, _text: &str) {}
     /// Nothing is there to read just now: what was buffered can be shown.
     fn idle(&mut self) {}
     /// True when nobody listens any more and the rest shall be stopped.

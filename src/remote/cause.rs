@@ -3,9 +3,10 @@
 use std::fmt;
 
 use bstr::ByteSlice;
+use serde::{Deserialize, Serialize};
 
 /// Why a host was not served, as a kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Cause {
     /// The name has no address.
     Resolve,
@@ -28,7 +29,7 @@ pub enum Cause {
 }
 
 /// A failure of ssh itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     /// Its kind.
     pub cause: Cause,

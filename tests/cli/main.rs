@@ -30,6 +30,7 @@ mod editfiles;
 mod examples;
 mod explain;
 mod fuzz;
+mod gateways;
 mod hostile;
 mod lint;
 mod looks;

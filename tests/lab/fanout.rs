@@ -463,3 +463,64 @@ fn what_runs_over_a_kept_connection_ends_with_a_time_out_a_control_c_or_a_kill()
         assert_eq!((ran.code, started), (0, 0), "after {signal}: {}", ran.all());
     }
 }
+
+#[test]
+fn hosts_behind_gateways_are_served_and_nothing_is_left_anywhere_after_a_control_c() {
+    let Some(lab) = lab(5) else { return };
+    lab.write(
+        "master",
+        "/root/members.txt",
+        "master\nclient1\nclient2\nclient3\nclient4\n",
+    );
+    lab.ok(
+        "master",
+        &format!("{ASK} csshsetup --yes-host-keys -r -f /root/members.txt"),
+    );
+    let through = "cexec --gateway 'client[1-2]' -w 'client[3-4],master'";
+    let ran = lab.sh(
+        "master",
+        &format!("{through} 'hostname; set -- $SSH_CONNECTION; echo $1'"),
+    );
+    let address = |host: &str| lab.ok(host, "hostname -I").trim().to_string();
+    let (one, two) = (address("client1"), address("client2"));
+    let lines = [
+        "client3: client3".to_string(),
+        format!("client3: {one}"),
+        "client4: client4".into(),
+        format!("client4: {two}"),
+        "master: master".into(),
+        format!("master: {two}"),
+    ];
+    let mut wanted = lines.to_vec();
+    wanted.sort();
+    assert_eq!((sorted(&ran), ran.code), (wanted, 0), "{}", ran.all());
+
+    for signal in ["INT", "KILL"] {
+        let mut child = lab.spawn("master", &format!("exec {through} 'sleep 1006 | sleep 1007'"));
+        for host in ["client3", "client4", "master"] {
+            lab.wait(host, "pgrep -f ^sleep.1007$");
+        }
+        lab.ok("master", &format!("pkill -{signal} -o -x cexec"));
+        child.wait().unwrap();
+        for host in ["client1", "client2", "client3", "client4", "master"] {
+            lab.wait(host, "! pgrep -f '^sleep.100[67]$' && ! pgrep -f '[r]elay [0-9]'");
+        }
+    }
+
+    // A gateway that dies while its hosts are at work.
+    let mut child = lab.spawn("master", &format!("exec {through} --no-mux sleep 1008 2>/root/said"));
+    for host in ["client3", "client4", "master"] {
+        lab.wait(host, "pgrep -f ^sleep.1008$");
+    }
+    lab.kill("client1");
+    lab.ok("master", "pkill -f '[c]lient1.*relay' || true");
+    lab.ok("client2", "pkill -x sleep || true");
+    lab.ok("client4", "pkill -x sleep || true");
+    lab.ok("master", "pkill -x sleep || true");
+    child.wait().unwrap();
+    let said = lab.ok("master", "cat /root/said");
+    assert!(
+        said.contains("cexec: client3: the connection was lost: with gateway client1\n"),
+        "{said}"
+    );
+}

@@ -12,10 +12,10 @@ use super::look::{self, Heads, Look};
 use super::manner::{Counts, Manner};
 use super::show::{Shape, Show};
 use super::targets::{self, Outside, Targets};
-use super::{chosts, replay, work};
+use super::{chosts, gateways, replay, work};
 use crate::diag::{Exit, Fail, Out, stderr_line};
 use crate::fan::report::{self, Run};
-use crate::fan::{self, Job, Options, Report, State, Stop};
+use crate::fan::{Job, Report, State, Stop};
 use crate::remote;
 use crate::sys::Paths;
 use crate::tools::{Place, Tool};
@@ -44,7 +44,7 @@ fn command() -> clap::Command {
         Arg::new(name).long(name).value_name(value).value_parser(parser)
     };
     let base = targets::arguments(crate::tools::base("cexec", "Run a command on many hosts"));
-    look::arguments(work::arguments(base))
+    look::arguments(gateways::arguments(work::arguments(base)))
         .arg(
             flag(
                 "pdsh-status",
@@ -142,6 +142,9 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
 /// The tool under its own or another name.
 pub fn run(args: &[OsString], manner: &Manner) -> Result<Exit, Fail> {
     let matches = crate::tools::parse(&TOOL, args)?;
+    if let Some(exit) = gateways::relay(&matches)? {
+        return Ok(exit);
+    }
     let prog = manner.prog;
     let dir = report::place(&Paths::from_env());
     if matches.get_flag("reports") {
@@ -175,6 +178,7 @@ pub fn run(args: &[OsString], manner: &Manner) -> Result<Exit, Fail> {
             words.unwrap_or_default().cloned().collect()
         }
     };
+    let gateways = gateways::chosen(&matches, &targets)?;
     let halt = halt(&matches, targets.hosts.len())?;
     let dirs = ["outdir", "errdir"].map(|name| matches.get_one::<PathBuf>(name).cloned());
     if let Some(dir) = dirs.iter().flatten().find(|dir| !dir.is_dir()) {
@@ -208,7 +212,10 @@ pub fn run(args: &[OsString], manner: &Manner) -> Result<Exit, Fail> {
     let mut show = Show::new(prog, shape(&matches), &shown, labels, dirs)
         .with(look)
         .regrouped(outside);
-    let ended = batches(&matches, &jobs, &targets.options, &stop, &mut show).map_err(internal)?;
+    let ended = batches(&matches, &jobs, &stop, &mut show, |batch, show| {
+        gateways::run(batch, &gateways, &targets, &stop, show)
+    });
+    let ended = ended.map_err(internal)?;
     let run = Run {
         tool: TOOL.name.into(),
         command: words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
@@ -264,9 +271,9 @@ pub fn run(args: &[OsString], manner: &Manner) -> Result<Exit, Fail> {
 fn batches(
     matches: &ArgMatches,
     jobs: &[Job],
-    options: &Options,
     stop: &Stop,
     show: &mut Show,
+    mut run: impl FnMut(&[Job], &mut Show) -> io::Result<Vec<Report>>,
 ) -> io::Result<Vec<Report>> {
     let number = |name| matches.get_one::<u32>(name).map(|&n| n as usize);
     let size = number("batch").unwrap_or(jobs.len()).max(1);
@@ -278,7 +285,7 @@ fn batches(
             std::thread::sleep(Duration::from_millis(50).min(pause - begin.elapsed().min(pause)));
         }
         show.first = ended.len();
-        ended.extend(fan::run(batch, options, Some(stop), show)?);
+        ended.extend(run(batch, show)?);
     }
     Ok(ended)
 }
@@ -319,7 +326,7 @@ fn halt(matches: &ArgMatches, hosts: usize) -> Result<Option<usize>, Fail> {
     Ok(Some(most))
 }
 
-fn internal(error: io::Error) -> Fail {
+pub(super) fn internal(error: io::Error) -> Fail {
     Fail::new(Exit::Internal, "cannot run anything").because(error)
 }
 

@@ -9,6 +9,7 @@ pub mod cps;
 pub mod csshsetup;
 pub mod cuptime;
 pub mod cwall;
+mod gateways;
 mod gathered;
 mod gauge;
 mod groups;

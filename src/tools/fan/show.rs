@@ -377,6 +377,10 @@ impl Sink for Show {
         }
     }
 
+    fn notice(&mut self, text: &str) {
+        self.err(&[format!("{}: {text}", self.prog).as_bytes()]);
+    }
+
     fn idle(&mut self) {
         let flushed = self.out.flush();
         self.note(flushed);

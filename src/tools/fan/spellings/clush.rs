@@ -52,8 +52,8 @@ static TABLE: &[Opt] = &[
     value(
         &["--topology"],
         To::No(
-            "there are no gateways that run it",
-            "ProxyJump of ssh_config(5) leads through a gateway",
+            "gateways are named in a list, not in a file",
+            "cexec --gateway LIST shares the hosts out among them",
         ),
     ),
     value(&["--pick"], To::Own),

@@ -1,0 +1,276 @@
+//! The side that asks: sends the order to the gateways, and passes on what they tell as if the hosts were served here.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bstr::{BString, ByteSlice};
+
+use super::super::{Input, Job, Options, Report, Sink, Spool, State, Stop, Stream};
+use super::{Frame, GREETING, Order, Reads, share};
+use crate::hosts::Host;
+use crate::remote::{Cause, Ssh, Trouble, script};
+
+/// So many lines may a login print before the gateway greets.
+const CHATTER: usize = 200;
+
+/// Runs the jobs through these gateways and gives a report of each, as [`super::super::run`] does. The hosts of a gateway
+/// that cannot serve are served from here, as far as nothing was begun on them; that is told.
+pub fn run(
+    jobs: &[Job],
+    gateways: &[Host],
+    ssh: &Ssh,
+    options: &Options,
+    stop: Option<&Stop>,
+    sink: &mut dyn Sink,
+) -> io::Result<Vec<Report>> {
+    let count = gateways.len().min(jobs.len());
+    let order = Arc::new(spool(jobs, &Order::of(jobs, ssh, options)?)?);
+    let asked: Vec<Job> = (1..=count)
+        .zip(gateways)
+        .map(|(number, gateway)| {
+            // A login that is not interactive may not know where the suite is.
+            let command = format!("PATH=$PATH:/opt/dsau/bin; export PATH; exec cexec --relay {number}/{count}");
+            Job {
+                host: gateway.clone(),
+                launch: ssh.launch(gateway, &script(&command, &[])),
+                input: Input::Fed(Arc::clone(&order)),
+            }
+        })
+        .collect();
+    let way = Options {
+        window: count,
+        command_timeout: None,
+        ..options.clone()
+    };
+    let mut listener = Listener {
+        jobs,
+        shares: (1..=count)
+            .map(|number| Share::new(share(number, count, jobs.len())))
+            .collect(),
+        names: asked.iter().map(|job| job.host.to_string()).collect(),
+        begun: vec![false; jobs.len()],
+        partial: Default::default(),
+        reports: vec![None; jobs.len()],
+        sink,
+    };
+    let ended = super::super::run(&asked, &way, stop, &mut listener)?;
+    let rest = listener.close(&ended);
+    let mut reports = listener.reports;
+    if !rest.is_empty() {
+        let direct: Vec<Job> = rest.iter().map(|&job| jobs[job].clone()).collect();
+        let mut part = Part { map: &rest, sink };
+        for (&job, report) in rest.iter().zip(super::super::run(&direct, options, stop, &mut part)?) {
+            reports[job] = Some(report);
+        }
+    }
+    Ok(reports.into_iter().flatten().collect())
+}
+
+/// The order, and what the commands read.
+fn spool(jobs: &[Job], order: &Order) -> io::Result<Spool> {
+    let mut spool = match order.reads {
+        Reads::Spool => Spool::new()?,
+        Reads::Nothing | Reads::Held | Reads::Fed => Spool::in_memory()?,
+    };
+    serde_json::to_writer(&mut spool, order)?;
+    spool.write_all(b"\n")?;
+    if let Some(Input::Spool(bytes) | Input::Fed(bytes)) = jobs.first().map(|job| &job.input) {
+        io::copy(&mut bytes.reader()?, &mut spool)?;
+    }
+    Ok(spool)
+}
+
+/// What is known of one gateway.
+struct Share {
+    jobs: Range<usize>,
+    greeted: bool,
+    chatter: usize,
+    /// The last it said on its standard error.
+    said: BString,
+}
+
+impl Share {
+    fn new(jobs: Range<usize>) -> Self {
+        Share {
+            jobs,
+            greeted: false,
+            chatter: 0,
+            said: BString::default(),
+        }
+    }
+}
+
+struct Listener<'a> {
+    jobs: &'a [Job],
+    shares: Vec<Share>,
+    names: Vec<String>,
+    begun: Vec<bool>,
+    /// The beginnings of long lines.
+    partial: std::collections::HashMap<(usize, bool), BString>,
+    reports: Vec<Option<Report>>,
+    sink: &'a mut dyn Sink,
+}
+
+impl Listener<'_> {
+    fn frame(&mut self, gateway: usize, frame: Frame) {
+        let (Frame::Started(job) | Frame::Line(job, ..) | Frame::Done(job, _)) = &frame;
+        let job = *job;
+        // It speaks for its own hosts only, and of each until it has ended.
+        if !self.shares[gateway].jobs.contains(&job) || self.reports[job].is_some() {
+            return;
+        }
+        self.begun[job] = true;
+        match frame {
+            Frame::Started(_) => self.sink.started(job),
+            Frame::Line(_, stream, text, whole) => {
+                let key = (job, stream == Stream::Err);
+                let mut line = self.partial.remove(&key).unwrap_or_default();
+                line.extend_from_slice(&text);
+                match whole || line.len() > super::super::LINE_LIMIT {
+                    true => self.sink.line(job, &self.jobs[job].host, stream, &line),
+                    false => {
+                        self.partial.insert(key, line);
+                    }
+                }
+            }
+            Frame::Done(_, ended) => {
+                let mut state = ended.state;
+                if let State::Unreachable(trouble) = &mut state {
+                    let from = format!("from gateway {}", self.names[gateway]);
+                    trouble.said = match trouble.said.is_empty() {
+                        true => from,
+                        false => format!("{}, {from}", trouble.said),
+                    };
+                }
+                self.report(job, state, ended.took, ended.attempts);
+            }
+        }
+    }
+
+    fn report(&mut self, job: usize, state: State, took: Duration, attempts: u32) {
+        let report = Report {
+            host: self.jobs[job].host.clone(),
+            state,
+            took,
+            attempts,
+        };
+        self.sink.done(job, &report);
+        self.reports[job] = Some(report);
+    }
+
+    /// All gateways have ended: reports the hosts that are lost with one, and gives those that nothing was begun on.
+    fn close(&mut self, ended: &[Report]) -> Vec<usize> {
+        let mut rest = Vec::new();
+        for (gateway, end) in ended.iter().enumerate() {
+            let left: Vec<usize> = self.shares[gateway].jobs.clone().collect();
+            let left: Vec<usize> = left.into_iter().filter(|&job| self.reports[job].is_none()).collect();
+            if left.is_empty() {
+                continue;
+            }
+            if end.state == State::Cancelled {
+                for job in left {
+                    let attempts = u32::from(self.begun[job]);
+                    self.report(job, State::Cancelled, end.took, attempts);
+                }
+                continue;
+            }
+            let share = &self.shares[gateway];
+            let why = match (&end.state, share.said.trim()) {
+                (State::Exited(_), said) if !said.is_empty() => said.to_str_lossy().into_owned(),
+                (state, _) => state.to_string(),
+            };
+            let (lost, unbegun): (Vec<usize>, Vec<usize>) = left.into_iter().partition(|&job| self.begun[job]);
+            for job in lost {
+                let said = format!("with gateway {}", self.names[gateway]);
+                let cause = Cause::Lost;
+                self.report(job, State::Unreachable(Trouble { cause, said }), end.took, 1);
+            }
+            if !unbegun.is_empty() {
+                let (name, count) = (&self.names[gateway], unbegun.len());
+                let text = format!("gateway {name}: {why}; its {count} hosts are served from here");
+                self.sink.notice(&text);
+            }
+            rest.extend(unbegun);
+        }
+        rest
+    }
+}
+
+impl Sink for Listener<'_> {
+    fn line(&mut self, gateway: usize, _: &Host, stream: Stream, line: &[u8]) {
+        let share = &mut self.shares[gateway];
+        match stream {
+            Stream::Err => {
+                if !line.trim().is_empty() {
+                    share.said = line.into();
+                }
+            }
+            Stream::Out if share.greeted => {
+                if let Some(frame) = Frame::read(line) {
+                    self.frame(gateway, frame);
+                }
+            }
+            Stream::Out => {
+                share.greeted = line.trim_end() == GREETING && share.chatter <= CHATTER;
+                share.chatter += 1;
+            }
+        }
+    }
+
+    fn done(&mut self, _: usize, _: &Report) {}
+
+    fn idle(&mut self) {
+        self.sink.idle();
+    }
+
+    fn closed(&self) -> bool {
+        self.sink.closed()
+    }
+
+    fn watch(&mut self) -> Vec<OwnedFd> {
+        self.sink.watch()
+    }
+
+    fn woken(&mut self) -> bool {
+        self.sink.woken()
+    }
+}
+
+/// Some of the jobs under their own numbers.
+struct Part<'a> {
+    map: &'a [usize],
+    sink: &'a mut dyn Sink,
+}
+
+impl Sink for Part<'_> {
+    fn line(&mut self, job: usize, host: &Host, stream: Stream, line: &[u8]) {
+        self.sink.line(self.map[job], host, stream, line);
+    }
+
+    fn started(&mut self, job: usize) {
+        self.sink.started(self.map[job]);
+    }
+
+    fn done(&mut self, job: usize, report: &Report) {
+        self.sink.done(self.map[job], report);
+    }
+
+    fn idle(&mut self) {
+        self.sink.idle();
+    }
+
+    fn closed(&self) -> bool {
+        self.sink.closed()
+    }
+
+    fn watch(&mut self) -> Vec<OwnedFd> {
+        self.sink.watch()
+    }
+
+    fn woken(&mut self) -> bool {
+        self.sink.woken()
+    }
+}
