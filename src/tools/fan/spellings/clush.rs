@@ -159,7 +159,7 @@ fn run(spelling: &Spelling, items: Vec<Item>) -> Result<Exit, Fail> {
     if local {
         parts.push("--local");
         parts.push("--subst");
-        parts.words = parts.words.iter().map(|word| parameters(word)).collect();
+        parts.words = parts.words.iter().map(parameters).collect();
     }
     if parts.words.is_empty() {
         parts.push("--interactive");
