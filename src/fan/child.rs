@@ -165,7 +165,8 @@ impl Child {
             .split_first()
             .ok_or_else(|| io::Error::other("there is nothing to start"))?;
         let mut command = Command::new(program);
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).envs(launch.env.iter().cloned());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // A held input is closed when the process is dropped, after its end: try_wait leaves it open.
         command.stdin(match &job.input {
             Input::Spool(spool) => Stdio::from(spool.reader()?),

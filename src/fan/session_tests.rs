@@ -32,6 +32,7 @@ fn job(socket: &Path) -> Job {
                 patience: Duration::from_millis(300),
                 hold: None,
             }),
+            env: Vec::new(),
         },
         input: Input::Held,
     }

@@ -56,6 +56,11 @@ impl Spool {
         File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
+    /// A path under which other processes of this user can read it while this one lives.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))
+    }
+
     /// How many bytes it holds.
     pub fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())

@@ -10,6 +10,7 @@ fn job(name: &str, text: &str) -> Job {
             argv: vec!["/bin/sh".into(), "-c".into(), text.into()],
             ssh: false,
             kept: None,
+            env: Vec::new(),
         },
         input: Input::Nothing,
     }
@@ -203,6 +204,7 @@ fn stand_in(dir: &std::path::Path, name: &str) -> Job {
             argv: vec![program.into(), "--".into(), name.into()],
             ssh: true,
             kept: None,
+            env: Vec::new(),
         },
         input: Input::Nothing,
     }

@@ -1,12 +1,10 @@
 //! Host keys: what a host presents, how it is shown to a person, and how it is pinned in known_hosts.
 
 use std::fmt;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-
-use nix::fcntl::{Flock, FlockArg};
 
 use crate::digest::{base64, sha256};
 
@@ -97,38 +95,6 @@ pub fn scanned(output: &str) -> Vec<PublicKey> {
     keys
 }
 
-/// Adds lines to a file of ssh that are not in it yet, and nothing else: what is there is never rewritten. Two at the
-/// same time wait for each other. Makes the file (0600) and its directory (0700) when they are missing. Gives how many
-/// were added.
-pub fn add_lines(file: &Path, lines: &[String]) -> io::Result<usize> {
-    make_dir(file.parent().unwrap_or(Path::new("/")))?;
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(file)?;
-    let mut file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| io::Error::from(errno))?;
-    let mut text = Vec::new();
-    file.read_to_end(&mut text)?;
-    let known: std::collections::HashSet<&[u8]> = text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii).collect();
-    let mut added = String::new();
-    let mut count = 0;
-    if !text.is_empty() && !text.ends_with(b"\n") {
-        added.push('\n');
-    }
-    for line in lines.iter().filter(|line| !known.contains(line.as_bytes())) {
-        added.push_str(line);
-        added.push('\n');
-        count += 1;
-    }
-    if count > 0 {
-        file.write_all(added.as_bytes())?;
-        file.sync_data()?;
-    }
-    Ok(count)
-}
-
 /// Makes `.ssh` as ssh wants it (0700) when it is missing; what is there stays as it is.
 pub fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).recursive(true).create(dir)
@@ -141,12 +107,22 @@ pub struct Effective {
     pub hostname: String,
     /// The port.
     pub port: u16,
+    /// The login name, when it was told.
+    pub user: Option<String>,
+    /// The name for host keys that the configuration gives instead (`HostKeyAlias`).
+    pub alias: Option<String>,
     /// The name in known_hosts.
     pub known_as: String,
     /// Where host keys of this user are kept; the first one is written to.
     pub known_files: Vec<PathBuf>,
     /// The keys that are tried.
     pub identities: Vec<PathBuf>,
+    /// Whether the address is looked up in known_hosts too (`CheckHostIP`).
+    pub check_address: bool,
+    /// The key exchanges that may be used, the first one that the host has too is taken.
+    pub exchanges: Vec<String>,
+    /// Whether the way to it is not a plain connection (`ProxyCommand`, `ProxyJump`).
+    pub proxied: bool,
 }
 
 impl Effective {
@@ -156,7 +132,6 @@ impl Effective {
             port: 22,
             ..Effective::default()
         };
-        let mut alias = None;
         let place = |text: &str| match text.strip_prefix("~/") {
             Some(rest) => home.join(rest),
             None => PathBuf::from(text),
@@ -166,13 +141,20 @@ impl Effective {
             match key {
                 "hostname" => found.hostname = value.to_string(),
                 "port" => found.port = value.parse().unwrap_or(22),
-                "hostkeyalias" if value != "none" => alias = Some(value.to_ascii_lowercase()),
+                "user" => found.user = Some(value.to_string()),
+                "hostkeyalias" if value != "none" => found.alias = Some(value.to_ascii_lowercase()),
+                "checkhostip" => found.check_address = value == "yes" || value == "true",
+                "kexalgorithms" => found.exchanges = value.split(',').map(str::to_string).collect(),
+                "proxycommand" | "proxyjump" => found.proxied |= value != "none",
                 "userknownhostsfile" => found.known_files = value.split_whitespace().map(place).collect(),
                 "identityfile" => found.identities.push(place(value)),
                 _ => {}
             }
         }
-        found.known_as = alias.unwrap_or_else(|| known_name(&found.hostname, found.port));
+        found.known_as = found
+            .alias
+            .clone()
+            .unwrap_or_else(|| known_name(&found.hostname, found.port));
         found
     }
 }
@@ -211,33 +193,6 @@ mod tests {
     fn the_output_of_ssh_keyscan_is_read() {
         let text = format!("# h:22 SSH-2.0-OpenSSH_9.2p1\nh {KEY}\nh {KEY}\n[h]:2222 garbage x\n");
         assert_eq!(scanned(&text).len(), 1);
-    }
-
-    #[test]
-    fn lines_are_added_once_and_nothing_else_changes() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join(".ssh/known_hosts");
-        let lines = [format!("h {KEY}"), "g x".to_string()];
-        assert_eq!(add_lines(&file, &lines).unwrap(), 2);
-        assert_eq!(add_lines(&file, &lines).unwrap(), 0);
-        let mode = |path: &Path| std::os::unix::fs::MetadataExt::mode(&path.metadata().unwrap()) & 0o777;
-        assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
-        std::fs::write(&file, "old \u{e4}\nlast").unwrap();
-        assert_eq!(add_lines(&file, &["new".into()]).unwrap(), 1);
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "old \u{e4}\nlast\nnew\n");
-    }
-
-    #[test]
-    fn two_writers_at_once_lose_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("known_hosts");
-        std::thread::scope(|scope| {
-            for n in 0..8 {
-                let file = &file;
-                scope.spawn(move || add_lines(file, &[format!("h{n} k"), "same k".into()]).unwrap());
-            }
-        });
-        assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 9);
     }
 
     #[test]

@@ -57,6 +57,16 @@ pub fn program(variable: &str, name: &str) -> PathBuf {
     }
 }
 
+/// The version of ssh, `(9, 2)`; none when it does not tell.
+pub fn version(program: &std::path::Path) -> Option<(u32, u32)> {
+    let told = std::process::Command::new(program).arg("-V").output().ok()?;
+    let text = String::from_utf8_lossy(&told.stderr).into_owned();
+    let (_, rest) = text.split_once("OpenSSH_")?;
+    let (major, rest) = rest.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 /// A process to start for one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
@@ -67,6 +77,8 @@ pub struct Launch {
     pub ssh: bool,
     /// A connection that may be there already, or may be kept after this.
     pub kept: Option<Kept>,
+    /// What its environment has besides that of this process. Nothing secret: others can read it.
+    pub env: Vec<(OsString, OsString)>,
 }
 
 impl Launch {
@@ -159,7 +171,12 @@ impl Ssh {
         argv.extend([OsString::from("--"), OsString::from(&host.name)]);
         argv.extend_from_slice(command);
         let kept = self.keep.as_ref().and_then(|keep| keep.launch(self, host, command));
-        Launch { argv, ssh: true, kept }
+        Launch {
+            argv,
+            ssh: true,
+            kept,
+            env: Vec::new(),
+        }
     }
 }
 
@@ -175,6 +192,7 @@ pub fn local(command: &[OsString]) -> Launch {
         argv: vec![shell.into(), "-c".into(), text],
         ssh: false,
         kept: None,
+        env: Vec::new(),
     }
 }
 

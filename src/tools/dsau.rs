@@ -54,6 +54,10 @@ pub fn dispatch(args: &[OsString]) -> Exit {
 }
 
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
+    // ssh asks whoever csshsetup is, by the name of the file.
+    if let Some(answer) = crate::fan::trust::password::helper(args) {
+        return super::fan::csshsetup::answered(answer);
+    }
     if let Some(tool) = args.get(1).and_then(|name| find(name)) {
         return Ok(super::call(tool, &args[1..]));
     }

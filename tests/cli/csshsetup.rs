@@ -30,6 +30,8 @@ fn run(hosts: &Hosts, args: &[&str]) -> Output {
         .env("DSAU_SSH", hosts.dir.path().join("ssh"))
         .env("DSAU_SSH_KEYSCAN", hosts.dir.path().join("keyscan"))
         .env("DSAU_ROOT", hosts.dir.path().join("root"))
+        .env("SSH_ASKPASS", "/bin/false")
+        .env("SSH_ASKPASS_REQUIRE", "force")
         .stdin(std::process::Stdio::null())
         .output()
         .unwrap()
@@ -157,4 +159,196 @@ fn wrong_usage_is_one_clear_sentence() {
         );
     }
     assert!(hosts.called().is_empty());
+}
+
+/// A stand-in whose hosts keep their keys where ssh keeps them when nothing else is said.
+fn usual(hosts: &Hosts) {
+    let ssh = hosts.dir.path().join("ssh");
+    let text = fs::read_to_string(&ssh).unwrap();
+    let dir = own_dir(hosts);
+    let dir = dir.display();
+    // What the small file says is what counts once it is there, as with ssh.
+    let text = text
+        .replace(
+            "userknownhostsfile %s/known_hosts\\nidentityfile ~/.ssh/id_rsa\\n' \"$host\" \"$port\" \"$here\"",
+            &format!(
+                "kexalgorithms a,b,c\\nuserknownhostsfile %s\\n' \"$host\" \"$port\" \"$(grep -qs \"^Host.* $host\\( \\|$\\)\" \
+                 {dir}/dsau/config.d/hosts && echo {dir}/dsau/known_hosts.d/hosts || echo {dir}/known_hosts {dir}/known_hosts2)\""
+            ),
+        )
+        .replace("\"$here/known_hosts\"", &format!("{dir}/known_hosts {dir}/dsau/known_hosts.d/hosts"));
+    fs::write(&ssh, text).unwrap();
+}
+
+#[test]
+fn host_keys_get_a_small_file_that_the_configuration_includes_and_undo_takes_all_away_fo_01() {
+    let hosts = hosts();
+    usual(&hosts);
+    let dir = own_dir(&hosts);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("config"), "Host x\n  User y").unwrap();
+    fs::write(dir.join("known_hosts"), format!("new2 {KEY} of old\n")).unwrap();
+    fs::create_dir_all(hosts.home("new2").join(".ssh")).unwrap();
+    fs::write(hosts.home("new2").join(".ssh/authorized_keys"), "ssh-rsa X").unwrap();
+    let output = run(&hosts, &["--yes-host-keys", "new[1-2]"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout)
+            .ends_with("new1: set up\nnew2: already set up; its host key has a small file of its own now\n"),
+        "{}",
+        text(&output.stdout)
+    );
+    let pins = fs::read_to_string(dir.join("dsau/known_hosts.d/hosts")).unwrap();
+    assert_eq!(pins, format!("new1 {KEY}\nnew1 {RSA}\nnew2 {KEY}\n"));
+    let config = fs::read_to_string(dir.join("config")).unwrap();
+    assert_eq!(config, "Include dsau/config.d/*\nHost x\n  User y");
+    assert_eq!(
+        text(&run(&hosts, &["new[1-2]"]).stdout),
+        "new1: already set up\nnew2: already set up\n"
+    );
+
+    let output = run(&hosts, &["--kex", "z", "new1"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        text(&output.stderr)
+            .starts_with("csshsetup: the key exchange z is not allowed for new1 by the configuration of ssh\n")
+    );
+    assert_eq!(run(&hosts, &["--kex", "b", "new1"]).status.code(), Some(0));
+    let part = fs::read_to_string(dir.join("dsau/config.d/hosts")).unwrap();
+    assert!(
+        part.contains("Host new1 new2\n") && part.contains("    KexAlgorithms b,a,c\n"),
+        "{part}"
+    );
+
+    let output = run(&hosts, &["--undo", "new[1-2]", "down1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stdout),
+        "new1: undone\nnew2: there was nothing to undo on it\n"
+    );
+    assert!(
+        text(&output.stderr).starts_with(
+            "csshsetup: down1: not undone, neither on it nor here (--forget does it here): cannot connect"
+        ),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(fs::read_to_string(dir.join("config")).unwrap(), "Host x\n  User y");
+    assert!(!dir.join("dsau").exists());
+    assert!(!hosts.home("new1").join(".ssh").exists());
+    let output = run(&hosts, &["--undo", "--forget", "down1"]);
+    assert!(text(&output.stderr).contains("down1: not undone on it, only here: "));
+}
+
+#[test]
+fn no_include_leaves_the_configuration_alone() {
+    let hosts = hosts();
+    usual(&hosts);
+    let output = run(&hosts, &["--no-include", "--yes-host-keys", "new1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let dir = own_dir(&hosts);
+    assert_eq!(
+        fs::read_to_string(dir.join("known_hosts")).unwrap(),
+        format!("new1 {KEY}\nnew1 {RSA}\n")
+    );
+    assert!(!dir.join("config").exists());
+}
+
+#[test]
+fn without_a_terminal_a_password_is_not_waited_for() {
+    let hosts = hosts();
+    let output = std::process::Command::new("setsid")
+        .arg("-w")
+        .arg(assert_cmd::cargo::cargo_bin("csshsetup"))
+        .args(["--yes-host-keys", "-T", "ecdsa", "new1"])
+        .env("DSAU_SSH", hosts.dir.path().join("ssh"))
+        .env("DSAU_SSH_KEYSCAN", hosts.dir.path().join("keyscan"))
+        .env("DSAU_ROOT", hosts.dir.path().join("root"))
+        .env_remove("SSH_ASKPASS")
+        .env_remove("DISPLAY")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("csshsetup: new1: its password is needed and there is no terminal to ask on"),
+        "{}",
+        text(&output.stderr)
+    );
+    let made = fs::read_to_string(own_dir(&hosts).join("id_ecdsa.pub")).unwrap();
+    assert!(made.starts_with("ecdsa-sha2-nistp256 "), "{made}");
+}
+
+#[test]
+fn a_password_is_asked_once_for_all_hosts_and_again_where_it_was_refused() {
+    let hosts = hosts();
+    // The stand-in asks as ssh does, and lets in who knows.
+    let ssh = hosts.dir.path().join("ssh");
+    let script = fs::read_to_string(&ssh).unwrap().replace(
+        "noauth*)",
+        "ask*)\n    [ -s \"$here/$host/.ssh/authorized_keys\" ] || {\n        [ $batch = no ] && [ \"$(\"$SSH_ASKPASS\" \"root@$host's password: \")\" = \"$(cat \"$here/password.$host\")\" ] &&\n            ! \"$SSH_ASKPASS\" \"root@$host's password: \" && ! \"$SSH_ASKPASS\" \"root@other's password: \" ||\n            { echo \"root@$host: Permission denied (publickey,password).\" >>\"$log\"; exit 255; }\n    } ;;\nnoauth*)",
+    );
+    fs::write(&ssh, script).unwrap();
+    for (host, password) in [("ask1", "same"), ("ask2", "same"), ("ask3", "o'ther")] {
+        fs::write(
+            hosts.dir.path().join(format!("password.{host}")),
+            format!("{password}\n"),
+        )
+        .unwrap();
+    }
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("csshsetup"));
+    command
+        .args(["-l", "root", "ask[1-3]"])
+        .env("DSAU_SSH", &ssh)
+        .env("DSAU_ROOT", hosts.dir.path().join("root"))
+        .env_remove("SSH_ASKPASS");
+    let mut terminal = rexpect::session::spawn_command(command, Some(60_000)).unwrap();
+    terminal
+        .exp_string("password of root on 3 hosts, ask[1-3] (Enter alone: asked for each): ")
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    terminal.send_line("same").unwrap();
+    terminal
+        .exp_string("password of root on ask3 (Enter alone: leave it out): ")
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    terminal.send_line("o'ther").unwrap();
+    let said = terminal.exp_eof().unwrap();
+    for host in ["ask1", "ask2", "ask3"] {
+        assert!(said.contains(&format!("{host}: set up")), "{said}");
+    }
+    assert!(!said.contains("same") && !said.contains("o'ther"), "{said}");
+}
+
+#[test]
+fn check_names_the_cause_of_each_host_and_changes_nothing() {
+    let hosts = hosts();
+    let output = run(
+        &hosts,
+        &[
+            "--check", "--json", "n1", "nix1", "down1", "changed1", "new1", "noauth1",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let objects: Vec<serde_json::Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let causes: Vec<_> = objects
+        .iter()
+        .map(|object| object["cause"].as_str().unwrap_or("-"))
+        .collect();
+    assert_eq!(
+        causes,
+        ["-", "resolve", "connect", "hostkeychanged", "hostkeyunknown", "auth"]
+    );
+    assert_eq!(objects[0]["works"], true);
+    let output = run(&hosts, &["--check", "n1", "nix1"]);
+    let said = text(&output.stdout);
+    assert!(
+        said.starts_with("n1: works: ") && said.contains("nix1: does not work: the name nix1 has no address: "),
+        "{said}"
+    );
+    assert_eq!(run(&hosts, &["--check", "n1"]).status.code(), Some(0));
+    assert!(!own_dir(&hosts).exists());
 }

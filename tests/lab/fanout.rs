@@ -77,13 +77,10 @@ fn csshsetup_refuses_a_changed_host_key_and_a_wrong_password() {
     lab.write("master", "/root/wrong", "#!/bin/sh\necho no\n");
     lab.ok("master", "chmod 755 /root/wrong");
     lab.ok("master", &format!("{ASK} csshsetup --yes-host-keys client1"));
+    lab.ok("master", "sed -i '/^client1 /d' /root/.ssh/dsau/known_hosts.d/hosts");
     lab.ok(
         "master",
-        "sed -i 's/^client1 ssh-ed25519.*//; s/^client1 ecdsa.*//; s/^client1 ssh-rsa.*//' /root/.ssh/known_hosts",
-    );
-    lab.ok(
-        "master",
-        "k=$(cut -d' ' -f1,2 /root/.ssh/id_ed25519.pub); echo \"client1 $k\" >>/root/.ssh/known_hosts",
+        "k=$(cut -d' ' -f1,2 /root/.ssh/id_ed25519.pub); echo \"client1 $k\" >>/root/.ssh/dsau/known_hosts.d/hosts",
     );
     let ran = lab.sh(
         "master",
@@ -97,7 +94,7 @@ fn csshsetup_refuses_a_changed_host_key_and_a_wrong_password() {
     );
     assert!(
         ran.err
-            .contains("client2: the key could not be installed: login refused"),
+            .contains("client2: the key could not be installed: the password of root@client2 was refused: "),
         "{}",
         ran.all()
     );
@@ -128,7 +125,7 @@ fn csshsetup_r_makes_every_member_reach_every_other_and_is_safe_twice_and_at_onc
             assert_eq!(lab.ok(host, &line), format!("{other}\n"));
         }
     }
-    let state = "sort /root/.ssh/authorized_keys; sort /root/.ssh/known_hosts | uniq -d; stat -c %a /root/.ssh/*";
+    let state = "sort /root/.ssh/authorized_keys; cat /root/.ssh/dsau/*/members; stat -c %a /root/.ssh/*";
     let before = lab.ok("client2", state);
     let both = "csshsetup -r -f /root/members.txt & csshsetup -r -f /root/members.txt; wait $!";
     lab.ok("master", both);
@@ -376,7 +373,10 @@ fn a_kept_connection_ends_when_it_has_been_idle_and_ssh_config_has_the_last_word
     let Some(lab) = counting(2) else { return };
     cexec(&lab, "--persist 1 -w client1 true");
     lab.wait("master", "! pgrep -x ssh && [ -z \"$(ls /run/dsau/ssh)\" ]");
-    lab.write("master", "/root/.ssh/config", "Host other\n ControlPath /root/%C\n");
+    lab.ok(
+        "master",
+        "cp -p /root/.ssh/config /root/kept; printf 'Host other\\n ControlPath /root/%%C\\n' >>/root/.ssh/config",
+    );
     let (ran, _) = cexec(&lab, "-w client1 true");
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     assert_eq!(lab.ok("master", "ls /run/dsau/ssh"), "");
@@ -386,7 +386,7 @@ fn a_kept_connection_ends_when_it_has_been_idle_and_ssh_config_has_the_last_word
     // A directory that others can enter is not used.
     lab.ok(
         "master",
-        "cexec --mux-exit; rm /root/.ssh/config; chmod 755 /run/dsau/ssh",
+        "cexec --mux-exit; mv /root/kept /root/.ssh/config; chmod 755 /run/dsau/ssh",
     );
     let (ran, _) = cexec(&lab, "-w client1 true");
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));

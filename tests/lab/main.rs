@@ -20,4 +20,5 @@ mod network;
 mod policy;
 mod selftest;
 mod site;
+mod trust;
 mod wizard;
