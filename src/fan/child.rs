@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -20,6 +21,7 @@ use opening::{Connecting, Holder, acknowledge};
 
 use super::pipes::{Feed, Pipe};
 use super::session::{End, Session};
+use super::talk::Talk;
 use super::{Input, Job, State, Stream};
 use crate::remote::keep::lives;
 use crate::remote::{Cause, Kept, Launch, Trouble, explain};
@@ -54,6 +56,7 @@ pub(super) struct Child {
     kept: Option<PathBuf>,
     pipes: [Option<Pipe>; 3],
     feed: Option<Feed>,
+    talk: Option<Box<dyn Talk>>,
     log: Vec<u8>,
     // The end that ssh opens through /proc; held so that the other end does not see the end of the stream before.
     log_end: Option<OwnedFd>,
@@ -88,6 +91,14 @@ pub(super) enum Way {
     Plain,
 }
 
+/// Begins the conversation of a job that is one.
+fn begin(index: usize, job: &Job) -> Option<Box<dyn Talk>> {
+    match &job.input {
+        Input::Talk(script) => Some(Arc::clone(script).begin(index)),
+        _ => None,
+    }
+}
+
 impl Child {
     /// Starts a job: over the kept connection where there is one, else as a process.
     pub fn start(index: usize, job: &Job, attempt: u32, way: Way) -> io::Result<Self> {
@@ -115,6 +126,7 @@ impl Child {
             kept: None,
             pipes: [None, None, None],
             feed: None,
+            talk: None,
             log: Vec::new(),
             log_end: None,
             connection: None,
@@ -136,13 +148,14 @@ impl Child {
         let (input, held): (OwnedFd, _) = match &job.input {
             Input::Spool(spool) => (spool.reader()?.into(), None),
             Input::Nothing => (File::open("/dev/null")?.into(), None),
-            Input::Held | Input::Fed(_) => {
+            Input::Held | Input::Fed(_) | Input::Talk(_) => {
                 let (theirs, held) = pipe2(OFlag::O_CLOEXEC)?;
                 (theirs, Some(held))
             }
         };
+        let mut talk = begin(index, job);
         let (feed, held) = match (&job.input, held) {
-            (Input::Fed(spool), Some(ours)) => (Some(Feed::new(ours, spool)?), None),
+            (Input::Fed(_) | Input::Talk(_), Some(ours)) => (Some(Feed::new(ours, &job.input, talk.as_mut())?), None),
             (_, held) => (None, held),
         };
         let standard = [input.as_fd(), their_out.as_fd(), their_err.as_fd()];
@@ -150,6 +163,7 @@ impl Child {
         let session = Session::start(kept, standard, held)?;
         let mut child = Self::of(index, attempt, Work::Session(Box::new(session)), true);
         (child.pipes, child.feed) = (pipes, feed);
+        child.talk = talk;
         Ok(child)
     }
 
@@ -171,7 +185,7 @@ impl Child {
         command.stdin(match &job.input {
             Input::Spool(spool) => Stdio::from(spool.reader()?),
             Input::Nothing => Stdio::null(),
-            Input::Held | Input::Fed(_) => Stdio::piped(),
+            Input::Held | Input::Fed(_) | Input::Talk(_) => Stdio::piped(),
         });
         if !launch.ssh {
             // A local command may have children of its own, which must end with it.
@@ -181,8 +195,9 @@ impl Child {
         let pipe = |fd: Option<OwnedFd>| fd.map(Pipe::new).transpose();
         let out = pipe(process.stdout.take().map(OwnedFd::from))?;
         let err = pipe(process.stderr.take().map(OwnedFd::from))?;
+        let mut talk = begin(index, job);
         let feed = match (&job.input, process.stdin.take()) {
-            (Input::Fed(spool), Some(stdin)) => Some(Feed::new(stdin.into(), spool)?),
+            (Input::Fed(_) | Input::Talk(_), Some(stdin)) => Some(Feed::new(stdin.into(), &job.input, talk.as_mut())?),
             (_, stdin) => {
                 process.stdin = stdin;
                 None
@@ -190,6 +205,7 @@ impl Child {
         };
         let mut child = Self::of(index, attempt, Work::Process(process), launch.ssh);
         (child.pipes, child.feed, child.log_end) = ([out, err, log_pipe], feed, log_end);
+        child.talk = talk;
         Ok(child)
     }
 
@@ -219,6 +235,14 @@ impl Child {
         }
     }
 
+    /// Ends the conversation, if there is one: gives what went wrong on this side.
+    pub fn hang_up(&mut self, well: bool) -> Vec<String> {
+        match self.talk.take() {
+            Some(mut talk) => talk.end(well),
+            None => Vec::new(),
+        }
+    }
+
     /// Reads what a pipe has, at most a few buffers so that one flood does not starve the others. Gives whether there
     /// may be more.
     pub fn read(&mut self, number: usize, buffer: &mut [u8], line: &mut dyn FnMut(Stream, &[u8])) -> bool {
@@ -239,7 +263,14 @@ impl Child {
                     let room = self.log.len().saturating_sub(LOG_LIMIT);
                     self.log.drain(..room);
                 }
-                Ok(count @ 1..) => pipe.lines.feed(&buffer[..count], &mut |text| line(stream, text)),
+                Ok(count @ 1..) => match self.talk.as_mut().filter(|_| number == 0) {
+                    Some(talk) => {
+                        for text in Feed::hear(&mut self.feed, talk.as_mut(), &buffer[..count]) {
+                            line(stream, &text);
+                        }
+                    }
+                    None => pipe.lines.feed(&buffer[..count], &mut |text| line(stream, text)),
+                },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(_) | Err(_) => {

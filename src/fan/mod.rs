@@ -6,6 +6,7 @@
 mod capture;
 mod child;
 pub mod copy;
+pub mod fetch;
 mod lines;
 mod pipes;
 pub mod relay;
@@ -14,6 +15,7 @@ mod run;
 mod session;
 mod spool;
 mod stop;
+pub mod talk;
 mod tar;
 pub mod trust;
 mod wrap;
@@ -60,6 +62,8 @@ pub enum Input {
     Spool(Arc<Spool>),
     /// All of a spool, and then as [`Input::Held`].
     Fed(Arc<Spool>),
+    /// What a conversation has to say; the standard output of the command belongs to it.
+    Talk(Arc<dyn talk::Script>),
 }
 
 /// How a fan-out goes.

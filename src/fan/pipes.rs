@@ -1,14 +1,15 @@
 //! The two ends of a host's streams on this side: what is read from it, and what it is given.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::Spool;
+use super::Input;
 use super::lines::Lines;
+use super::talk::{self, Piece, Reply, Talk};
 
 /// An output of a host, read without waiting.
 pub(super) struct Pipe {
@@ -27,46 +28,54 @@ impl Pipe {
     }
 }
 
-/// What a process is given to read, a piece at a time; the pipe stays open when all is written.
+/// What a process is given to read, a piece at a time; the pipe stays open when all is written, unless it is said that
+/// nothing follows.
 pub(super) struct Feed {
     file: File,
-    spool: Arc<Spool>,
-    at: u64,
-    left: u64,
+    reply: Reply,
 }
 
 impl Feed {
-    pub fn new(fd: OwnedFd, spool: &Arc<Spool>) -> io::Result<Self> {
-        Ok(Feed {
-            file: Pipe::new(fd)?.file,
-            left: spool.size()?,
-            spool: Arc::clone(spool),
-            at: 0,
-        })
+    /// Feeds all of a spool, or what a conversation has to say.
+    pub fn new(fd: OwnedFd, input: &Input, talk: Option<&mut Box<dyn Talk>>) -> io::Result<Self> {
+        let (file, mut reply) = (Pipe::new(fd)?.file, Reply::default());
+        if let Input::Fed(spool) = input {
+            reply.say(Piece::Part(Arc::clone(spool), 0, spool.size()?));
+        }
+        if let Some(talk) = talk {
+            talk::widen(&file);
+            talk.start(&mut reply);
+        }
+        Ok(Feed { file, reply })
     }
 
     /// Whether it has not been taken whole yet.
     pub fn hungry(&self) -> bool {
-        self.left > 0
+        self.reply.waiting()
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// Writes as much as there is room for. False: it reads no more, or there is nothing to give it; it shall see the
-    /// end then, so that it does not wait for the rest.
+    /// Writes as much as there is room for. False: all is said, it reads no more, or there is nothing to give it; it
+    /// shall see the end then, so that it does not wait for the rest.
     pub fn more(&mut self, buffer: &mut [u8]) -> bool {
-        let size = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let piece = &mut buffer[..size];
-        match self.spool.read_at(piece, self.at).and_then(|()| self.file.write(piece)) {
-            Ok(count @ 1..) => {
-                self.at += count as u64;
-                self.left -= count as u64;
-                true
-            }
+        match self.reply.write(&mut self.file, buffer) {
+            Ok(()) => !self.reply.over(),
             Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
-            Ok(_) => false,
         }
+    }
+
+    /// Hands what came to the conversation, and gives the lines that are not part of it.
+    pub fn hear(feed: &mut Option<Feed>, talk: &mut dyn Talk, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut nowhere = Reply::default();
+        let reply = feed.as_mut().map_or(&mut nowhere, |feed| &mut feed.reply);
+        talk.hear(bytes, reply);
+        let shown = reply.shown();
+        if reply.over() {
+            *feed = None;
+        }
+        shown
     }
 }

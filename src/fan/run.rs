@@ -12,7 +12,7 @@ use signal_hook::SigId;
 use signal_hook::consts::SIGCHLD;
 
 use super::child::{Child, Way, Why};
-use super::{Job, Options, Report, Sink, State, Stop};
+use super::{Job, Options, Report, Sink, State, Stop, Stream};
 use crate::remote::Cause;
 
 /// Stands for the input of a child where its outputs have their numbers.
@@ -285,6 +285,14 @@ impl Loop<'_> {
             if self.again(&child, &state) {
                 continue;
             }
+            let troubles = child.hang_up(state.is_ok());
+            for trouble in &troubles {
+                self.sink.line(job, host, Stream::Err, trouble.as_bytes());
+            }
+            let state = match state {
+                State::Exited(0) if !troubles.is_empty() => State::Exited(1),
+                state => state,
+            };
             self.report(job, state, child.started.elapsed(), child.attempt);
         }
     }

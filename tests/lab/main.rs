@@ -11,6 +11,7 @@
 
 mod behaviour;
 mod converge;
+mod copy;
 mod crash;
 mod fanout;
 mod harness;

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::SIGUSR1;
@@ -22,7 +23,16 @@ pub struct Gauge {
     running: Vec<usize>,
     asked: Option<UnixStream>,
     keys: bool,
+    /// How far the work itself is, in words.
+    progress: Option<Progress>,
+    latest: Option<Instant>,
 }
+
+/// Says how far the work itself is.
+pub type Progress = Box<dyn Fn() -> String>;
+
+/// What moves all the time is drawn so often.
+const PACE: Duration = Duration::from_millis(200);
 
 impl Gauge {
     /// A gauge for this many hosts. `wanted`: drawn when standard error is a terminal; `keys`: Enter asks for a report.
@@ -38,7 +48,15 @@ impl Gauge {
             running: Vec::new(),
             asked: None,
             keys: keys && io::stdin().is_terminal(),
+            progress: None,
+            latest: None,
         }
+    }
+
+    /// Shows how far the work is as well, and for one host alone too.
+    pub fn follow(&mut self, progress: Progress) {
+        self.progress = Some(progress);
+        self.show = io::stderr().is_terminal();
     }
 
     /// What is to be watched: SIGUSR1 and the terminal.
@@ -129,6 +147,12 @@ impl Gauge {
         if self.failed > 0 {
             text += &format!(" {} failed,", self.failed);
         }
+        if let Some(progress) = &self.progress {
+            if self.drawn && self.latest.is_some_and(|latest| latest.elapsed() < PACE) {
+                return;
+            }
+            text += &progress();
+        }
         text += " at work:";
         for &job in &self.running {
             if text.len() + labels[job].len() > 72 {
@@ -141,7 +165,7 @@ impl Gauge {
             return;
         }
         let _ = io::stderr().write_all(format!("\r\x1b[K{text}").as_bytes());
-        (self.drawn, self.text) = (true, text);
+        (self.drawn, self.text, self.latest) = (true, text, Some(Instant::now()));
     }
 
     /// Takes the line away, before anything else is written to the terminal.

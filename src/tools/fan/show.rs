@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::gathered::{self, Group};
-use super::gauge::Gauge;
+use super::gauge::{Gauge, Progress};
 use super::groups;
 use super::look::{Labelled, Look, normalized};
 use super::targets::Outside;
@@ -33,6 +33,9 @@ pub enum Shape {
     Json,
 }
 
+/// What a tool adds to the JSON object of a host.
+pub type More = Box<dyn Fn(usize) -> serde_json::Map<String, serde_json::Value>>;
+
 /// Shows what hosts say and how they ended.
 pub struct Show {
     prog: &'static str,
@@ -50,6 +53,8 @@ pub struct Show {
     regroup: Option<Outside>,
     /// Where the jobs of the run that is going on begin among all hosts.
     pub first: usize,
+    /// More about each host, for JSON.
+    pub more: Option<More>,
 }
 
 impl Show {
@@ -77,6 +82,7 @@ impl Show {
             causes: Vec::new(),
             regroup: None,
             first: 0,
+            more: None,
         }
     }
 
@@ -93,6 +99,11 @@ impl Show {
     pub fn regrouped(mut self, outside: Option<Outside>) -> Self {
         self.regroup = outside;
         self
+    }
+
+    /// With a gauge that says how far the work itself is.
+    pub fn follow(&mut self, progress: Progress) {
+        self.gauge.follow(progress);
     }
 
     /// Whether so many hosts failed that the rest is not wanted.
@@ -270,7 +281,7 @@ impl Show {
             State::NotStarted(_) => ("not-started", None),
             State::Cancelled => ("stopped", None),
         };
-        let object = json!({
+        let mut object = json!({
             "host": self.labels[job],
             "state": kind,
             "status": status,
@@ -280,6 +291,9 @@ impl Show {
             "stdout": text(Stream::Out)?,
             "stderr": text(Stream::Err)?,
         });
+        if let (Some(more), Some(object)) = (&self.more, object.as_object_mut()) {
+            object.extend(more(job));
+        }
         self.out.line(object.to_string())
     }
 
