@@ -10,7 +10,7 @@ fn strays(lab: &Lab, host: &str, dir: &str) -> String {
 
 /// No process of a copy is left on a host.
 fn quiet(lab: &Lab, host: &str) {
-    lab.wait(host, "! pgrep -f 'dsau-ccp|[.]ccp[.]|sh -c S=' >/dev/null");
+    lab.wait(host, "! pgrep -f 'dsau-cc[p]|[.]ccp[.]|sh -c [S]=' >/dev/null");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn hosts_pass_a_file_on_and_what_a_relay_cannot_bring_is_sent_from_here() {
         "client1",
         "sed -i '/^client3/d' /root/.ssh/known_hosts; find /root/.ssh -type f -exec sed -i '/client3/d' {} +",
     );
-    let ran = lab.sh("master", &format!("{line} | sort"));
+    let ran = lab.sh("master", &format!("set -o pipefail; {line} | sort"));
     assert_eq!(ran.code, 0, "{}", ran.all());
     assert!(
         ran.err.contains("ccp: client1: could not pass it on to all"),
