@@ -78,6 +78,7 @@ impl Order {
             Some(Input::Held) => (Reads::Held, 0),
             Some(Input::Spool(spool)) => (Reads::Spool, spool.size()?),
             Some(Input::Fed(spool)) => (Reads::Fed, spool.size()?),
+            Some(Input::Talk(_)) => return Err(io::Error::other("a gateway cannot hold a conversation")),
         };
         Ok(Order {
             version: 1,
