@@ -3,6 +3,7 @@ import filecmp, hashlib, os, random, shutil, subprocess, sys, time
 
 HOSTFS = "/run/hostfs"
 SOCKETS = "/run/dsau/ssh"
+KINDS = ("rsa", "ecdsa", "ed25519")
 SLEEPER = "#include <time.h>\nint main(void) { struct timespec t = {0, 10000000}; return nanosleep(&t, 0); }\n"
 # A login shell that gives each address files of its own.
 SHELL = r"""
@@ -58,15 +59,15 @@ class Lab:
             must("mount", "-t", "tmpfs", "-o", "mode=700" if path == "/root" else "mode=755", "bench", path)
         for path, mode in (("/root/.ssh", 0o700), ("/run/sshd", 0o755), ("/run/hosts", 0o755), (HOSTFS, 0o755)):
             os.mkdir(path, mode)
-        must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/run/host_key")
+        # One of each kind, as everywhere: ssh also looks for those that it knows and is not shown.
+        self.host_keys = [self.key(kind, "host") for kind in KINDS]
         must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/root/.ssh/id_ed25519")
         must("cp", "/root/.ssh/id_ed25519.pub", "/root/.ssh/authorized_keys")
-        with open("/run/host_key.pub") as key:
-            self.host_key = " ".join(key.read().split()[:2])
-        self.known = f"127.* {self.host_key}\n"
+        self.known = "".join(f"127.* {key}\n" for key in self.host_keys)
         self.restore(self.known)
         with open("/run/sshd_config", "w") as config:
-            config.write(f"HostKey /run/host_key\nMaxStartups 10000\nMaxSessions 1000\nUsePAM no\nPidFile none\n"
+            config.writelines(f"HostKey /run/host_{kind}\n" for kind in KINDS)
+            config.write(f"MaxStartups 10000\nMaxSessions 1000\nUsePAM no\nPidFile none\n"
                          f"KexAlgorithms {kex}\nLogLevel QUIET\n")
         os.environ.pop("SSH_AUTH_SOCK", None)
         os.environ["HOME"] = "/root"
@@ -74,6 +75,12 @@ class Lab:
             os.environ.pop(variable, None)
         # Every connection is a few descriptors of sshd, whatever the limit of the tools.
         must("/usr/sbin/sshd", "-f", "/run/sshd_config")
+
+    def key(self, kind, name):
+        """Makes a key and gives its public part."""
+        must("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", f"/run/{name}_{kind}")
+        with open(f"/run/{name}_{kind}.pub") as key:
+            return " ".join(key.read().split()[:2])
 
     def names(self, n):
         return [f"127.1.{i // 200}.{i % 200 + 1}" for i in range(n)]
@@ -148,15 +155,11 @@ class Lab:
             known.write(text)
 
     def hash_known(self, hosts, n):
-        """So many hosts with three keys each, hashed; the first n are ours, with the right key among others."""
-        keys = []
-        for kind in ("ecdsa", "rsa", "ed25519"):
-            must("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", f"/run/other_{kind}")
-            with open(f"/run/other_{kind}.pub") as key:
-                keys.append(" ".join(key.read().split()[:2]))
+        """So many hosts with three keys each, hashed; the first n are ours, with the right keys."""
+        keys = [self.key(kind, "other") for kind in KINDS]
         others = [f"10.{i // 250}.{i % 250}.1" for i in range(hosts - n)]
         lines = [f"{name} {key}\n" for name in others for key in keys]
-        lines += [f"{name} {key}\n" for name in self.names(n) for key in [*keys[:2], self.host_key]]
+        lines += [f"{name} {key}\n" for name in self.names(n) for key in self.host_keys]
         random.Random(1).shuffle(lines)
         self.restore("".join(lines))
         must("ssh-keygen", "-q", "-H", "-f", "/root/.ssh/known_hosts", stderr=subprocess.DEVNULL)

@@ -6,11 +6,14 @@ use std::hash::Hash;
 use std::io::{self, Write};
 
 use super::{Job, Options, Report, Sink, Spool, Stop, Stream, run};
-use crate::digest::Blake3;
+use crate::digest::{Blake3, Digest, blake3};
 use crate::hosts::Host;
 
-/// How many bytes of one host's one stream stay in memory.
-const IN_MEMORY: usize = 4 * 1024;
+/// How many bytes of one host's one stream stay in memory, at least and at most: the fewer hosts, the more.
+const IN_MEMORY: [usize; 2] = [4 * 1024, 64 * 1024];
+
+/// How many bytes of all hosts together, as far as the least allows.
+const OF_ALL: usize = 64 << 20;
 
 /// The transcripts of all hosts of a run, standard output and standard error apart.
 #[derive(Default)]
@@ -24,8 +27,22 @@ pub struct Transcripts {
 struct Text {
     recent: Vec<u8>,
     extents: Vec<(u64, usize)>,
-    digest: Blake3,
+    /// Of what is in the spool; what is in memory is added when the digest is asked for.
+    spooled: Option<Box<Blake3>>,
     size: u64,
+}
+
+impl Text {
+    fn digest(&self) -> Digest {
+        match &self.spooled {
+            None => blake3(&self.recent),
+            Some(spooled) => {
+                let mut all = Blake3::clone(spooled);
+                all.update(&self.recent);
+                all.finish()
+            }
+        }
+    }
 }
 
 /// Hosts that said the same.
@@ -64,13 +81,16 @@ impl Transcripts {
 
     /// Adds a line.
     pub fn line(&mut self, job: usize, stream: Stream, line: &[u8]) {
+        let room = (OF_ALL / 2 / self.texts.len()).clamp(IN_MEMORY[0], IN_MEMORY[1]);
         let text = &mut self.texts[job][stream as usize];
-        text.digest.update(line);
-        text.digest.update(b"\n");
         text.size += line.len() as u64 + 1;
         text.recent.extend_from_slice(line);
         text.recent.push(b'\n');
-        if text.recent.len() > IN_MEMORY && self.failed.is_none() {
+        if text.recent.len() <= room {
+            return;
+        }
+        text.spooled.get_or_insert_default().update(&text.recent);
+        if self.failed.is_none() {
             let spooled = match &mut self.spool {
                 Some(spool) => spool.append(&text.recent),
                 none => Spool::new().and_then(|spool| none.insert(spool).append(&text.recent)),
@@ -79,15 +99,15 @@ impl Transcripts {
                 Ok(at) => text.extents.push((at, text.recent.len())),
                 Err(error) => self.failed = Some(error),
             }
-            text.recent.clear();
         }
+        text.recent.clear();
     }
 
     /// Jobs with the same text together, the largest group first; jobs that said nothing are in none.
     pub fn gather(&self, stream: Stream) -> Vec<Gathered> {
         let said = |job: &usize| self.texts[*job][stream as usize].size > 0;
         let jobs = (0..self.texts.len()).filter(said);
-        groups(jobs.map(|job| (job, self.texts[job][stream as usize].digest.finish())))
+        groups(jobs.map(|job| (job, self.texts[job][stream as usize].digest())))
     }
 
     /// Jobs with the same text on both streams and the same status together, the largest group first. `status` is
@@ -95,7 +115,7 @@ impl Transcripts {
     pub fn alike<S: Hash + Eq>(&self, status: impl Fn(usize) -> Option<S>) -> Vec<Gathered> {
         let answers = (0..self.texts.len()).filter_map(|job| {
             let [out, err] = &self.texts[job];
-            Some((job, (out.digest.finish(), err.digest.finish(), status(job)?)))
+            Some((job, (out.digest(), err.digest(), status(job)?)))
         });
         groups(answers)
     }
@@ -107,7 +127,7 @@ impl Transcripts {
 
     /// Whether two jobs said the same.
     pub fn same(&self, one: usize, other: usize, stream: Stream) -> bool {
-        let digest = |job: usize| self.texts[job][stream as usize].digest.finish();
+        let digest = |job: usize| self.texts[job][stream as usize].digest();
         digest(one) == digest(other)
     }
 

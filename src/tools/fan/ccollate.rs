@@ -98,33 +98,56 @@ struct Said {
 impl Said {
     /// Takes lines of the form `HOST: text`. A line without a host is counted and left out.
     fn read(&mut self, from: &mut dyn BufRead) -> io::Result<()> {
-        let mut line = Vec::new();
-        let mut last = None::<usize>;
+        let (mut rest, mut last) = (Vec::new(), None);
         loop {
-            line.clear();
-            if from.read_until(b'\n', &mut line)? == 0 {
+            let buffer = match from.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                buffer => buffer?,
+            };
+            if buffer.is_empty() {
+                if !rest.is_empty() {
+                    self.take(&rest, &mut last);
+                }
                 return Ok(());
             }
-            let text = line.strip_suffix(b"\n").unwrap_or(&line);
-            let Some((host, text)) = self.parted(text) else {
-                self.stray += usize::from(!text.is_empty());
-                continue;
-            };
-            let number = match last.filter(|&number| self.names[number] == host) {
-                Some(number) => number,
-                None => match self.numbers.get(host.as_bstr()) {
-                    Some(&number) => number,
-                    None => {
-                        let number = self.transcripts.add_host();
-                        self.numbers.insert(host.into(), number);
-                        self.names.push(host.into());
-                        number
-                    }
-                },
-            };
-            last = Some(number);
-            self.transcripts.line(number, Stream::Out, text);
+            let mut begin = 0;
+            while let Some(size) = buffer[begin..].find_byte(b'\n') {
+                let line = &buffer[begin..begin + size];
+                begin += size + 1;
+                if rest.is_empty() {
+                    self.take(line, &mut last);
+                } else {
+                    rest.extend_from_slice(line);
+                    self.take(&rest, &mut last);
+                    rest.clear();
+                }
+            }
+            rest.extend_from_slice(&buffer[begin..]);
+            let all = buffer.len();
+            from.consume(all);
         }
+    }
+
+    /// Takes one line; `last` is the host of the line before.
+    fn take(&mut self, line: &[u8], last: &mut Option<usize>) {
+        let Some((host, text)) = self.parted(line) else {
+            self.stray += usize::from(!line.is_empty());
+            return;
+        };
+        let number = match last.filter(|&number| self.names[number] == host) {
+            Some(number) => number,
+            None => match self.numbers.get(host.as_bstr()) {
+                Some(&number) => number,
+                None => {
+                    let number = self.transcripts.add_host();
+                    self.numbers.insert(host.into(), number);
+                    self.names.push(host.into());
+                    number
+                }
+            },
+        };
+        *last = Some(number);
+        self.transcripts.line(number, Stream::Out, text);
     }
 
     fn parted<'a>(&self, line: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
