@@ -23,7 +23,7 @@ fn lab(n: usize) -> Option<Lab> {
 fn typed(lab: &Lab, line: &str, answers: &[(&str, &str)]) -> String {
     let mut command = lab.command("master", line);
     command.stdin(Stdio::inherit());
-    let mut terminal = spawn_command(command, Some(60_000)).unwrap();
+    let mut terminal = spawn_command(command, Some(120_000)).unwrap();
     let mut shown = String::new();
     for (question, answer) in answers {
         shown += &terminal.exp_string(question).unwrap();
