@@ -63,8 +63,8 @@ fn undo_takes_away_what_was_added_on_both_sides_to_the_byte() {
     lab.ok("master", &format!("{ASK} csshsetup --yes-host-keys 'client[1-3]'"));
     assert_eq!(lab.ok("master", "ssh -o BatchMode=yes client3 hostname"), "client3\n");
     assert_eq!(
-        lab.ok("master", "ssh -G client2 | grep -i -e ^userknown -e ^stricthost"),
-        "userknownhostsfile /root/.ssh/dsau/known_hosts.d/hosts\nstricthostkeychecking true\n"
+        lab.ok("master", "ssh -G client2 | grep -i -e ^userknown -e ^stricthost | sort"),
+        "stricthostkeychecking true\nuserknownhostsfile /root/.ssh/dsau/known_hosts.d/hosts\n"
     );
     assert_eq!(lab.sh("master", "test -e /root/.ssh/known_hosts").code, 1);
     let ran = lab.sh("master", "csshsetup --undo 'client[1-3]'");
@@ -211,7 +211,11 @@ fn one_password_is_asked_for_all_hosts_and_again_only_where_it_was_refused() {
     );
     // A wrong one for a single host is tried once and asked for no more.
     lab.ok("master", "csshsetup --undo client1");
-    let ran = typed(&lab, "csshsetup client1", &[("password of root on client1: ", "wrong")]);
+    let ran = typed(
+        &lab,
+        "csshsetup --yes-host-keys client1",
+        &[("password of root on client1: ", "wrong")],
+    );
     assert!(ran.contains("the password of root@client1 was refused"), "{ran}");
 }
 
