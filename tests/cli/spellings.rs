@@ -279,7 +279,7 @@ fn dshbak_and_clubak_show_the_same_blocks() {
     }
     if let Some(both) = Both::of("clubak") {
         // Without the blank after the colon, which clubak shows as well.
-        let text = "n10:x\nn9:y\nn2:x\nn2:  two\nn10:  two\nn3:y\nn9:b:c\nn3:b:c\n";
+        let text = "n10:x\nn9:y\nn2:x\nn2:two x\nn10:two x\nn3:y\nn9:b:c\nn3:b:c\n";
         for args in [&[][..], &["-b"], &["-c"], &["-bG"], &["--dshbak", "-F"]] {
             let (theirs, ours) = (
                 both.theirs("clubak", args, &[], text),
