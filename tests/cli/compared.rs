@@ -8,7 +8,7 @@ use crate::standin::Hosts;
 const OURS: &[&str] = &["cexec", "ccp", "chosts", "ccollate", "ckill"];
 
 /// Options that are being built; a row may name them before they are there.
-const COMING: &[(&str, &str)] = &[("cexec", "--interactive"), ("ccp", "--rcopy"), ("ccp", "--tree")];
+const COMING: &[(&str, &str)] = &[("cexec", "--interactive")];
 
 /// A row: its section, and its three cells.
 struct Row {

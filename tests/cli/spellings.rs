@@ -499,7 +499,7 @@ fn many_lists_made_at_random_fold_and_expand_alike() {
             .wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % n
     };
-    for _ in 0..12 {
+    for _ in 0..5 {
         let mut names = Vec::new();
         for _ in 0..60 {
             let (a, b) = (next(12), next(30));

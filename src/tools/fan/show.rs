@@ -305,8 +305,12 @@ impl Show {
             if let Some(dir) = &self.dirs[stream as usize] {
                 let path = dir.join(&self.labels[job]);
                 let wrap = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
-                let mut file = std::fs::File::create(&path).map_err(wrap)?;
-                transcripts.write(job, stream, &mut file).map_err(wrap)?;
+                // Into one directory both go, one after the other.
+                let file = match stream == Stream::Err && self.dirs[Stream::Out as usize].as_ref() == Some(dir) {
+                    true => std::fs::OpenOptions::new().append(true).open(&path),
+                    false => std::fs::File::create(&path),
+                };
+                transcripts.write(job, stream, &mut file.map_err(wrap)?).map_err(wrap)?;
             }
         }
         Ok(())

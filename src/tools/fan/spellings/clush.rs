@@ -162,7 +162,7 @@ fn run(spelling: &Spelling, items: Vec<Item>) -> Result<Exit, Fail> {
         parts.words = parts.words.iter().map(parameters).collect();
     }
     if parts.words.is_empty() {
-        parts.push("--interactive");
+        parts.push(super::asking()?);
     } else if !parts.has("-n") && !sudo && !std::io::stdin().is_terminal() {
         wait_for_input(spelling.name);
         parts.push("--stdin");

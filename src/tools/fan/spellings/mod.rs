@@ -172,6 +172,15 @@ impl Parts {
     }
 }
 
+/// The option with which cexec asks for commands, where it can.
+fn asking() -> Result<&'static str, Fail> {
+    let command = (super::cexec::TOOL.command)();
+    match command.get_arguments().any(|arg| arg.get_id() == "interactive") {
+        true => Ok("--interactive"),
+        false => Err(Fail::usage("no command is given").hint("it stands after the options")),
+    }
+}
+
 /// A variable of the environment that is set to something.
 fn variable(name: &str) -> Option<String> {
     let value = std::env::var_os(name)?.to_string_lossy().into_owned();

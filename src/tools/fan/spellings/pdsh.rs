@@ -146,7 +146,7 @@ fn pdsh(spelling: &Spelling, items: Vec<Item>) -> Result<Exit, Fail> {
         ..Manner::own(spelling.name)
     };
     if parts.words.is_empty() {
-        parts.push("--interactive");
+        parts.push(super::asking()?);
     }
     cexec::run(&parts.line(), &manner)
 }
