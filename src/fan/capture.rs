@@ -15,12 +15,17 @@ const IN_MEMORY: [usize; 2] = [4 * 1024, 64 * 1024];
 /// How many bytes of all hosts together, as far as the least allows.
 const OF_ALL: usize = 64 << 20;
 
+/// How many bytes of all hosts that are done stay in memory.
+const ALL_IN_MEMORY: usize = 16 << 20;
+
 /// The transcripts of all hosts of a run, standard output and standard error apart.
 #[derive(Default)]
 pub struct Transcripts {
     texts: Vec<[Text; 2]>,
     spool: Option<Spool>,
     failed: Option<io::Error>,
+    /// What is in memory of hosts that are done, in bytes.
+    resting: usize,
 }
 
 #[derive(Default)]
@@ -29,14 +34,17 @@ struct Text {
     extents: Vec<(u64, usize)>,
     /// Of what is in the spool; what is in memory is added when the digest is asked for.
     spooled: Option<Box<Blake3>>,
+    /// Of everything, once the host is done.
+    whole: Option<Digest>,
     size: u64,
 }
 
 impl Text {
     fn digest(&self) -> Digest {
-        match &self.spooled {
-            None => blake3(&self.recent),
-            Some(spooled) => {
+        match (&self.whole, &self.spooled) {
+            (Some(whole), _) => *whole,
+            (None, None) => blake3(&self.recent),
+            (None, Some(spooled)) => {
                 let mut all = Blake3::clone(spooled);
                 all.update(&self.recent);
                 all.finish()
@@ -79,7 +87,7 @@ impl Transcripts {
         self.texts.len() - 1
     }
 
-    /// Adds a line.
+    /// Adds a line, until the host is done.
     pub fn line(&mut self, job: usize, stream: Stream, line: &[u8]) {
         let room = (OF_ALL / 2 / self.texts.len()).clamp(IN_MEMORY[0], IN_MEMORY[1]);
         let text = &mut self.texts[job][stream as usize];
@@ -90,6 +98,14 @@ impl Transcripts {
             return;
         }
         text.spooled.get_or_insert_default().update(&text.recent);
+        self.spill(job, stream);
+        // Room for one long line is not kept for every host.
+        self.texts[job][stream as usize].recent.shrink_to(2 * room);
+    }
+
+    /// Moves what is in memory of one stream to the spool.
+    fn spill(&mut self, job: usize, stream: Stream) {
+        let text = &mut self.texts[job][stream as usize];
         if self.failed.is_none() {
             let spooled = match &mut self.spool {
                 Some(spool) => spool.append(&text.recent),
@@ -101,6 +117,31 @@ impl Transcripts {
             }
         }
         text.recent.clear();
+    }
+
+    /// A host has said all: takes no more memory for it than need be.
+    pub fn done(&mut self, job: usize) {
+        for stream in [Stream::Out, Stream::Err] {
+            let text = &mut self.texts[job][stream as usize];
+            let fits = self.resting + text.recent.len() <= ALL_IN_MEMORY;
+            if text.spooled.is_some() || !fits {
+                text.whole = Some(text.digest());
+                text.spooled = None;
+            }
+            match fits {
+                true => self.resting += text.recent.len(),
+                false => self.spill(job, stream),
+            }
+            self.texts[job][stream as usize].recent.shrink_to_fit();
+        }
+    }
+
+    /// What a host that is done said is not wanted any more.
+    pub fn forget(&mut self, job: usize) {
+        for text in &mut self.texts[job] {
+            self.resting = self.resting.saturating_sub(text.recent.len());
+            *text = Text::default();
+        }
     }
 
     /// Jobs with the same text together, the largest group first; jobs that said nothing are in none.

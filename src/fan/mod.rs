@@ -18,12 +18,14 @@ mod stop;
 pub mod talk;
 mod tar;
 pub mod trust;
+mod window;
 mod wrap;
 
 pub use capture::{Answer, Gathered, Transcripts, ask};
 pub use run::run;
 pub use spool::Spool;
-pub use stop::Stop;
+pub use stop::{At, Stop};
+pub use window::{default_window, widest_window};
 pub use wrap::{Bond, SCRIPT_LIMIT, Sizes, Wrap};
 
 use std::fmt;
@@ -96,21 +98,6 @@ impl Default for Options {
     fn default() -> Self {
         Options::windowed(default_window())
     }
-}
-
-/// The window when none is asked for: 16 hosts a core, from 32 to 128, as far as file descriptors go (a host takes 6).
-pub fn default_window() -> usize {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    (cores * 16).clamp(32, 128).min(widest_window())
-}
-
-/// The widest window that the limit on open files allows.
-pub fn widest_window() -> usize {
-    use nix::sys::resource::{Resource, getrlimit};
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-    usize::try_from(files.saturating_sub(32) / 6)
-        .unwrap_or(usize::MAX)
-        .max(1)
 }
 
 /// How a host ended.

@@ -153,8 +153,8 @@ pub fn place(paths: &Paths) -> PathBuf {
 /// Writes a report into a directory for this user alone, and removes the oldest when there are many. Gives its path.
 pub fn write(dir: &Path, run: &Run) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let stamp: String = run.started.chars().filter(char::is_ascii_digit).take(17).collect();
-    let path = dir.join(format!("{}-{stamp:0<17}-{}.json", run.tool, std::process::id()));
+    let stamp: String = run.started.chars().filter(char::is_ascii_digit).take(20).collect();
+    let path = dir.join(format!("{}-{stamp:0<20}-{}.json", run.tool, std::process::id()));
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

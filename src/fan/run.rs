@@ -330,7 +330,9 @@ fn back_off(attempt: u32) -> Duration {
 fn next_due(running: &[Child], waiting: &VecDeque<Waiting>, options: &Options) -> Option<Instant> {
     let children = running.iter().filter_map(|child| child.wake(options.command_timeout));
     let room = running.len() < options.window.max(1);
-    let turns = waiting.iter().filter(|_| room).filter_map(|waiting| waiting.not_before);
+    // Thousands may wait; without room for them none is looked at.
+    let turns = room.then_some(waiting).into_iter().flatten();
+    let turns = turns.filter_map(|waiting| waiting.not_before);
     children.chain(turns).min()
 }
 

@@ -13,6 +13,9 @@ pub(super) struct Item<'a> {
     pub word: &'a str,
 }
 
+/// The most words on one line.
+const WORDS: usize = super::HOST_LIMIT;
+
 /// Cuts a list. An operator stands right after a word, or between two words with blanks around it.
 pub(super) fn items(text: &str) -> Result<Vec<Item<'_>>, ListError> {
     let bytes = text.as_bytes();
@@ -44,6 +47,9 @@ pub(super) fn items(text: &str) -> Result<Vec<Item<'_>>, ListError> {
             Some(rest) if !rest.is_empty() => (true, rest),
             _ => (false, item),
         };
+        if found.len() >= WORDS {
+            return Err(ListError::new(format!("more than {WORDS} words on one line")));
+        }
         found.push(Item {
             operator: pending.take().map_or(b',', |at| bytes[at]),
             away,

@@ -19,6 +19,7 @@ use super::items::{Item, items};
 use super::matcher::Matcher;
 use super::range;
 use super::set::HostSet;
+use super::sources::{GroupName, GroupText, Sources, TextOnly};
 
 /// The most hosts one list may hold.
 pub const HOST_LIMIT: usize = 1_000_000;
@@ -29,59 +30,18 @@ const DEPTH: usize = 8;
 /// The most expressions and wildcard words of one list.
 const FILTERS: usize = 256;
 
+/// The most wildcard words of one list, those that ranges in them stand for counted one by one.
+const GLOBS: usize = 10_000;
+
+/// The most work one list may be, in hosts that are looked at: what a group, a file or an operator asks for can be asked
+/// for again and again. Less in tests, for their patience.
+const WORK: u64 = if cfg!(test) { 3_000_000 } else { 50_000_000 };
+
+/// The work that a file or a group is, however short.
+const PART: usize = 1000;
+
 /// The most groups that one word may stand for.
 const GROUPS: u128 = 10_000;
-
-/// The name of a group as it stands in a list.
-#[derive(Clone, Copy, Debug)]
-pub struct GroupName<'a> {
-    /// `source` of `@source:name`.
-    pub source: Option<&'a str>,
-    /// The source of the group whose list this name stands in: what a name without a source means there.
-    pub within: Option<&'a str>,
-    /// The name alone.
-    pub name: &'a str,
-}
-
-/// What a group stands for.
-#[derive(Clone, Debug)]
-pub struct GroupText {
-    /// Lists, one on each line.
-    pub text: Vec<u8>,
-    /// What an error names before its sentence: `file:line`, or the source.
-    pub place: String,
-    /// The source of the group.
-    pub source: String,
-}
-
-/// Where the parts of a list come from that are not in its text.
-pub trait Sources {
-    /// The content of the file named by `^file`.
-    fn file(&mut self, name: &str) -> Result<Vec<u8>, ListError> {
-        Err(ListError::new(format!("'^{name}': files are not read here")))
-    }
-    /// Standard input, for `-`.
-    fn stdin(&mut self) -> Result<Vec<u8>, ListError> {
-        Err(ListError::new("'-': standard input is not read here"))
-    }
-    /// The lists that `@name` stands for.
-    fn group(&mut self, group: GroupName<'_>) -> Result<GroupText, ListError> {
-        Err(ListError::new(format!("'@{}': groups are not known here", group.name)))
-    }
-    /// The names of all groups of a source, the default one when none is named.
-    fn names(&mut self, _source: Option<&str>) -> Result<Vec<String>, ListError> {
-        Err(ListError::new("groups are not known here"))
-    }
-    /// All hosts of a source when it knows them by itself; otherwise all hosts are those of its groups.
-    fn all(&mut self, _source: Option<&str>) -> Result<Option<GroupText>, ListError> {
-        Ok(None)
-    }
-}
-
-/// No files, no input, no groups: the text alone.
-pub struct TextOnly;
-
-impl Sources for TextOnly {}
 
 /// Expands a list whose parts all stand in its text.
 pub fn expand(text: &str) -> Result<HostSet, ListError> {
@@ -136,7 +96,7 @@ impl Choice {
                 Matcher::of(item.word).map_err(at)?
             } {
                 Some(matcher) => {
-                    expander.one_filter_more()?;
+                    expander.filter(&matcher)?;
                     matchers.push(matcher);
                 }
                 None => expander.item(item, &mut build).map_err(at)?,
@@ -214,6 +174,8 @@ struct Expander<'a> {
     open: Vec<String>,
     within: Option<String>,
     filters: usize,
+    globs: usize,
+    work: u64,
 }
 
 impl<'a> Expander<'a> {
@@ -225,6 +187,19 @@ impl<'a> Expander<'a> {
             open: Vec::new(),
             within: None,
             filters: 0,
+            globs: 0,
+            work: 0,
+        }
+    }
+
+    /// Counts work, and refuses more than anybody means.
+    fn labour(&mut self, amount: usize) -> Result<(), ListError> {
+        self.work = self.work.saturating_add(amount as u64);
+        match self.work {
+            0..=WORK => Ok(()),
+            _ => Err(ListError::new(
+                "the list is too much work: its parts name or change the same hosts over and over",
+            )),
         }
     }
 
@@ -256,10 +231,13 @@ impl<'a> Expander<'a> {
         Ok(())
     }
 
-    fn one_filter_more(&mut self) -> Result<(), ListError> {
+    /// Counts the expressions and wildcard words of the list.
+    fn filter(&mut self, matcher: &Matcher) -> Result<(), ListError> {
         self.filters += 1;
-        match self.filters {
-            0..=FILTERS => Ok(()),
+        self.globs += matcher.words();
+        match (self.filters, self.globs) {
+            (0..=FILTERS, 0..=GLOBS) => Ok(()),
+            (0..=FILTERS, _) => Err(ListError::new(format!("more than {GLOBS} wildcard words"))),
             _ => Err(ListError::new(format!(
                 "more than {FILTERS} expressions or wildcard words"
             ))),
@@ -270,7 +248,8 @@ impl<'a> Expander<'a> {
         let group = item.word.starts_with(['@', '^']);
         let matcher = if group { None } else { Matcher::of(item.word)? };
         if let Some(matcher) = matcher {
-            self.one_filter_more()?;
+            self.filter(&matcher)?;
+            self.labour(build.set.len())?;
             match (item.operator, &matcher) {
                 _ if item.away => build.drop.push(matcher),
                 (b'!', _) => build.set.keep(|host| !matcher.matches(&host.name)),
@@ -294,6 +273,8 @@ impl<'a> Expander<'a> {
             let mut operand = Build::default();
             self.hosts(item.word, &mut operand)?;
             let other = operand.close();
+            let size = if item.away { 0 } else { build.set.len() };
+            self.labour(size + other.len())?;
             match item.operator {
                 _ if item.away => build.away.add(&other),
                 b'!' => build.set.minus(&other),
@@ -312,13 +293,14 @@ impl<'a> Expander<'a> {
         if let Some(file) = word.strip_prefix('^') {
             self.enter(word)?;
             let bytes = self.sources.file(file)?;
+            self.labour(bytes.len() / 4 + PART)?;
             self.lines(&bytes, file, true, build)?;
             self.open.pop();
             return Ok(());
         }
         match word.strip_prefix('@') {
             Some(group) => self.groups(group, build),
-            None => host(word, &mut build.set),
+            None => self.host(word, &mut build.set),
         }
     }
 
@@ -384,8 +366,9 @@ impl<'a> Expander<'a> {
             Some(source) => format!("@{source}:{name}"),
             None => format!("@{name}"),
         };
-        if let Some(set) = self.groups.get(&word) {
-            build.set.add(set);
+        if let Some(size) = self.groups.get(&word).map(HostSet::len) {
+            self.labour(size)?;
+            build.set.add(&self.groups[&word]);
             return Ok(());
         }
         let found = self.sources.group(GroupName {
@@ -396,6 +379,7 @@ impl<'a> Expander<'a> {
         self.enter(&format!("@{}:{name}", found.source))?;
         let set = self.group_text(found)?;
         self.open.pop();
+        self.labour(set.len())?;
         build.set.add(&set);
         self.remembered += set.len();
         if self.remembered <= HOST_LIMIT {
@@ -406,6 +390,7 @@ impl<'a> Expander<'a> {
 
     /// The hosts a group's text stands for; names without a source are of the group's own.
     fn group_text(&mut self, found: GroupText) -> Result<HostSet, ListError> {
+        self.labour(found.text.len() / 4 + PART)?;
         let outer = self.within.replace(found.source);
         let mut build = Build::default();
         let numbered = found.text.trim_ascii().contains(&b'\n');
@@ -433,23 +418,24 @@ impl<'a> Expander<'a> {
         }
         Ok(())
     }
-}
 
-fn host(word: &str, set: &mut HostSet) -> Result<(), ListError> {
-    let parts = Parts::split(word).map_err(ListError::new)?;
-    // An IPv6 address in brackets is no range: it has colons.
-    if parts.name.contains(':') || !parts.name.contains(['[', ']']) {
-        set.insert(Host::parse(word).map_err(ListError::new)?);
-        return Ok(());
+    fn host(&mut self, word: &str, set: &mut HostSet) -> Result<(), ListError> {
+        let parts = Parts::split(word).map_err(ListError::new)?;
+        // An IPv6 address in brackets is no range: it has colons.
+        if parts.name.contains(':') || !parts.name.contains(['[', ']']) {
+            set.insert(Host::parse(word).map_err(ListError::new)?);
+            return Ok(());
+        }
+        let pattern = range::Pattern::parse(parts.name).map_err(|why| ListError::new(format!("'{word}': {why}")))?;
+        bound(pattern.count())?;
+        self.labour(pattern.count() as usize)?;
+        for name in pattern.names() {
+            set.insert(Host {
+                user: parts.user.map(str::to_string),
+                port: parts.port,
+                ..Host::named(&name).map_err(ListError::new)?
+            });
+        }
+        Ok(())
     }
-    let pattern = range::Pattern::parse(parts.name).map_err(|why| ListError::new(format!("'{word}': {why}")))?;
-    bound(pattern.count())?;
-    for name in pattern.names() {
-        set.insert(Host {
-            user: parts.user.map(str::to_string),
-            port: parts.port,
-            ..Host::named(&name).map_err(ListError::new)?
-        });
-    }
-    Ok(())
 }

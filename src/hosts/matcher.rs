@@ -42,6 +42,14 @@ impl Matcher {
         Ok(Some(Matcher::Globs(pattern.names())))
     }
 
+    /// How many words it is.
+    pub fn words(&self) -> usize {
+        match self {
+            Matcher::Regex(_) => 1,
+            Matcher::Globs(globs) => globs.len(),
+        }
+    }
+
     /// Whether it matches a name.
     pub fn matches(&self, name: &str) -> bool {
         match self {

@@ -14,6 +14,7 @@ mod matcher;
 mod natural;
 mod range;
 mod set;
+mod sources;
 
 pub use addr::{AddrRange, NoRange};
 pub use cfrun_hosts::{CfrunHost, CfrunHosts, CfrunHostsFile, OutputLevel};
@@ -21,13 +22,11 @@ pub use error::ListError;
 pub use fold::{Steps, Style, fold, fold_parts};
 pub use groups::Groups;
 pub use host::Host;
-pub use list::{
-    Choice, GroupName, GroupText, HOST_LIMIT, Sources, TextOnly, expand, expand_lines, expand_with, filter_with,
-    only_filters,
-};
+pub use list::{Choice, HOST_LIMIT, expand, expand_lines, expand_with, filter_with, only_filters};
 pub use natural::natural;
 pub use range::indices;
 pub use set::HostSet;
+pub use sources::{GroupName, GroupText, Sources, TextOnly};
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -91,5 +90,7 @@ fn plain(error: &std::io::Error) -> String {
     }
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,12 @@
 /// The most digits a number in a range may have.
 const DIGITS: usize = 18;
 
+/// The longest name, in bytes: what DNS allows.
+const NAME: usize = 253;
+
+/// The most ranges in one name: each stands for a host at least.
+const RANGES: usize = super::HOST_LIMIT;
+
 /// A name with ranges, taken apart.
 pub(super) struct Pattern<'a> {
     pieces: Vec<Piece<'a>>,
@@ -24,6 +30,12 @@ struct Range {
 impl Range {
     fn count(&self) -> u128 {
         u128::from((self.last - self.first) / self.step) + 1
+    }
+
+    /// How many digits its longest number has.
+    fn digits(&self) -> usize {
+        let digits = self.last.checked_ilog10().map_or(1, |n| n as usize + 1);
+        digits.max(self.width)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -82,14 +94,31 @@ impl<'a> Pattern<'a> {
     pub fn parse(name: &'a str) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut rest = name;
+        // A short text can stand for a million names, so none of them may be long.
+        let (mut longest, mut count) = (0, 0);
+        let mut longer = |by: usize| {
+            longest += by;
+            match longest {
+                0..=NAME => Ok(()),
+                _ => Err(format!("a host name has at most {NAME} characters")),
+            }
+        };
         while let Some(open) = rest.find('[') {
             let close = rest.find(']').filter(|&c| c > open);
             let close = close.ok_or_else(|| "the brackets do not match".to_string())?;
             pieces.push(Piece::Text(&rest[..open]));
-            let ranges = rest[open + 1..close].split(',').map(str::trim).map(Range::parse);
-            pieces.push(Piece::Ranges(ranges.collect::<Result<_, _>>()?));
+            let inside = &rest[open + 1..close];
+            count += 1 + inside.bytes().filter(|&b| b == b',').count();
+            if count > RANGES {
+                return Err(format!("more than {RANGES} ranges"));
+            }
+            let ranges = inside.split(',').map(str::trim).map(Range::parse);
+            let ranges = ranges.collect::<Result<Vec<_>, _>>()?;
+            longer(open + ranges.iter().map(Range::digits).max().unwrap_or(0))?;
+            pieces.push(Piece::Ranges(ranges));
             rest = &rest[close + 1..];
         }
+        longer(rest.len())?;
         pieces.push(Piece::Text(rest));
         Ok(Pattern { pieces })
     }

@@ -353,6 +353,38 @@ fn a_first_command_makes_its_connection_itself_unless_ssh_config_knows_another_w
 }
 
 #[test]
+fn at_a_prompt_the_second_command_needs_no_ssh_and_control_c_ends_it_on_the_host() {
+    let Some(lab) = counting(3) else { return };
+    let line = "cd; exec env TERM=xterm DSAU_SSH=/root/counted cexec -i --no-gauge -w 'client[1-2]'";
+    let mut command = lab.command("master", line);
+    command.stdin(std::process::Stdio::inherit());
+    let mut terminal = rexpect::session::spawn_command(command, Some(30_000)).unwrap();
+    terminal.exp_string("client[1-2]> ").unwrap();
+    for _ in 0..2 {
+        terminal.send_line("echo $((40 + 2))").unwrap();
+        for text in [": 42\r\n", ": 42\r\n", "client[1-2]> "] {
+            terminal.exp_string(text).unwrap();
+        }
+    }
+    assert_eq!(lab.read("master", "/root/started").lines().count(), 2);
+    terminal.send_line("-client2").unwrap();
+    terminal.exp_string("client1> ").unwrap();
+    terminal.send_line("sleep 1006").unwrap();
+    lab.wait("client1", "pgrep -f ^sleep.1006$");
+    terminal.send_control('c').unwrap();
+    terminal.exp_string("1 ended, 0 not begun\r\n").unwrap();
+    terminal.exp_string("client1> ").unwrap();
+    lab.wait("client1", "! pgrep -f ^sleep.1006$");
+    terminal.send_line("hostname").unwrap();
+    terminal.exp_string("client1: client1\r\n").unwrap();
+    assert_eq!(lab.read("master", "/root/started").lines().count(), 2);
+    terminal.exp_string("client1> ").unwrap();
+    terminal.send_control('d').unwrap();
+    terminal.exp_eof().unwrap();
+    assert_eq!(lab.ok("master", "stat -c %a /var/opt/dsau/fanout/history"), "600\n");
+}
+
+#[test]
 fn a_kept_connection_ends_when_it_has_been_idle_and_ssh_config_has_the_last_word() {
     let Some(lab) = counting(2) else { return };
     cexec(&lab, "--persist 1 -w client1 true");

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::gathered::{self, Group};
 use super::groups;
+use super::json::line as json_line;
 use super::look::{self, Heads, Labelled, Look};
 use super::manner::{Counts, Manner};
 use super::targets::{Outside, refused};
@@ -307,14 +308,16 @@ fn coalesced(said: &Said, look: &Look, regroup: &mut Option<(Outside, bool)>, ou
 
 fn as_json(said: &Said, regroup: &mut Option<(Outside, bool)>, out: &mut Out) -> io::Result<()> {
     for group in said.transcripts.gather(Stream::Out) {
-        let mut bytes = Vec::new();
-        said.transcripts.write(group.jobs[0], Stream::Out, &mut bytes)?;
         let object = json!({
             "hosts": said.fold(&group.jobs, regroup),
             "count": group.jobs.len(),
-            "output": String::from_utf8_lossy(&bytes),
         });
-        out.line(object.to_string())?;
+        json_line(
+            out,
+            &object,
+            &said.transcripts,
+            &[("output", group.jobs[0], Stream::Out)],
+        )?;
     }
     Ok(())
 }

@@ -4,18 +4,17 @@ use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use super::look::{self, Heads, Look};
-use super::manner::{Counts, Manner};
-use super::show::{Shape, Show};
-use super::targets::{self, Outside, Targets};
-use super::{chosts, gateways, replay, work};
-use crate::diag::{Exit, Fail, Out, stderr_line};
-use crate::fan::report::{self, Run};
-use crate::fan::{Job, Report, State, Stop};
+use super::look::{self, Heads};
+use super::manner::Manner;
+use super::once::{self, Call};
+use super::show::Shape;
+use super::targets::{self, Targets};
+use super::{chosts, gateways, prompt, replay, work};
+use crate::diag::{Exit, Fail, Out};
+use crate::fan::{Stop, report};
 use crate::remote;
 use crate::sys::Paths;
 use crate::tools::{Place, Tool};
@@ -51,6 +50,14 @@ fn command() -> clap::Command {
                 "Exit with the worst remote status, 254 when a host was not reached",
             )
             .short('S'),
+        )
+        .arg(
+            flag(
+                "interactive",
+                "Read commands from a prompt, or one a line from standard input",
+            )
+            .short('i')
+            .conflicts_with_all(["words", "stdin", "script", "retry", "reports", "mux-exit"]),
         )
         .arg(flag("gather", "Show the same answer once, under all hosts that gave it").short('b'))
         .arg(
@@ -162,7 +169,7 @@ pub fn run(args: &[OsString], manner: &Manner) -> Result<Exit, Fail> {
         targets.local = true;
     }
     if let Some(&wanted) = matches.get_one::<u32>("pick") {
-        targets.hosts = chosts::pick(targets.hosts, wanted as usize).map_err(internal)?;
+        targets.hosts = chosts::pick(targets.hosts, wanted as usize).map_err(once::internal)?;
     }
     if matches.get_flag("random") {
         let order = RandomState::new();
@@ -179,115 +186,41 @@ pub fn run(args: &[OsString], manner: &Manner) -> Result<Exit, Fail> {
         }
     };
     let gateways = gateways::chosen(&matches, &targets)?;
-    let halt = halt(&matches, targets.hosts.len())?;
     let dirs = ["outdir", "errdir"].map(|name| matches.get_one::<PathBuf>(name).cloned());
     if let Some(dir) = dirs.iter().flatten().find(|dir| !dir.is_dir()) {
         return Err(Fail::usage(format!("{} is not a directory", dir.display())));
     }
+    once::halt(&matches, targets.hosts.len())?;
+    let interactive = matches.get_flag("interactive");
+    if interactive && targets.stdin_used {
+        return Err(Fail::usage(
+            "standard input cannot be both the list of hosts and the commands",
+        ));
+    }
     let (wrap, script) = work::wrap(&matches, again.as_ref().map(|(_, run)| run))?;
-    if script.is_none() && words.iter().all(|word| word.is_empty()) {
-        return Err(Fail::usage("no command given").hint("try 'cexec uptime'"));
+    if !interactive && script.is_none() && words.iter().all(|word| word.is_empty()) {
+        return Err(Fail::usage("no command given").hint("try 'cexec uptime', or 'cexec -i' for a prompt"));
     }
     if let Some(&tries) = matches.get_one::<u32>("retries") {
         targets.options.patience = tries;
     }
-    let jobs = work::jobs(&matches, &targets, &words, &wrap)?;
-    let started = jiff::Timestamp::now().to_string();
-    let stop = Stop::catch().map_err(internal)?;
-    let look = Look {
-        diff: matches.get_flag("diff"),
-        live: matches.get_flag("live"),
-        normalize: matches.get_flag("normalize"),
-        quiet: matches.get_flag("quiet"),
-        gauge: !matches.get_flag("no-gauge"),
-        keys: !matches.get_flag("stdin") && !targets.stdin_used,
-        halt,
+    let call = Call {
+        prog,
+        matches: &matches,
+        wrap,
+        script,
+        dirs,
+        gateways,
         heads: heads(&matches, manner),
+        counts: manner.counts,
+        reports: dir,
+        stop: Stop::catch().map_err(once::internal)?,
     };
-    let (shown, labels) = match matches.get_flag("short") {
-        true => targets::without_domain(&targets.hosts),
-        false => (targets.hosts.clone(), targets.labels()),
-    };
-    let outside = matches.get_flag("regroup").then(Outside::default);
-    let mut show = Show::new(prog, shape(&matches), &shown, labels, dirs)
-        .with(look)
-        .regrouped(outside);
-    let ended = batches(&matches, &jobs, &stop, &mut show, |batch, show| {
-        gateways::run(batch, &gateways, &targets, &stop, show)
-    });
-    let ended = ended.map_err(internal)?;
-    let run = Run {
-        tool: TOOL.name.into(),
-        command: words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
-        exact: words.iter().all(|word| word.to_str().is_some()),
-        stdin: matches.get_flag("stdin"),
-        script: script.map(|path| std::path::absolute(&path).unwrap_or(path).display().to_string()),
-        sudo: wrap.sudo.is_some(),
-        chdir: wrap.dir.as_ref().map(|dir| dir.to_string_lossy().into_owned()),
-        env: wrap
-            .env
-            .iter()
-            .map(|(name, _)| name.to_string_lossy().into_owned())
-            .collect(),
-        local: targets.local,
-        user: targets.ssh.user.clone(),
-        started,
-        ended: jiff::Timestamp::now().to_string(),
-        hosts: ended.iter().map(report::Line::from).collect(),
-    };
-    let written = report::write(&dir, &run);
-    let halted = show.halted();
-    let shown = show.finish();
-    match written {
-        Ok(path) if matches.get_flag("report_loc") => {
-            stderr_line(&format!("{prog}: report: {}", path.display()));
-        }
-        Ok(_) => {}
-        Err(e) => stderr_line(&format!("{prog}: cannot write a report to {}: {e}", dir.display())),
+    let shape = shape(&matches, true);
+    match interactive {
+        true => prompt::run(&call, targets, shape),
+        false => Ok(call.run(&targets, &words, shape)?.status),
     }
-    shown.map_err(|e| Fail::new(Exit::Failed, "cannot write the output").because(e))?;
-    if halted && stop.signal().is_none() {
-        let ended_early = ended
-            .iter()
-            .filter(|r| r.state == State::Cancelled && r.attempts > 0)
-            .count();
-        let waiting = ended.iter().filter(|r| r.attempts == 0).count();
-        let failed = ended.iter().filter(|r| !r.state.is_ok()).count() - ended_early - waiting;
-        stderr_line(&format!(
-            "{prog}: halted: {failed} hosts failed, {ended_early} ended, {waiting} not begun"
-        ));
-    }
-    let counts = match matches.get_flag("pdsh-status") {
-        true => Counts::Instead {
-            unreachable: 254,
-            late: 254,
-        },
-        false => manner.counts,
-    };
-    Ok(super::status(prog, &ended, &stop, counts))
-}
-
-/// Runs all jobs, in batches where they are asked for. After a stop the batches that are left are only reported.
-fn batches(
-    matches: &ArgMatches,
-    jobs: &[Job],
-    stop: &Stop,
-    show: &mut Show,
-    mut run: impl FnMut(&[Job], &mut Show) -> io::Result<Vec<Report>>,
-) -> io::Result<Vec<Report>> {
-    let number = |name| matches.get_one::<u32>(name).map(|&n| n as usize);
-    let size = number("batch").unwrap_or(jobs.len()).max(1);
-    let pause = Duration::from_secs(number("delay").unwrap_or(0) as u64);
-    let mut ended = Vec::with_capacity(jobs.len());
-    for batch in jobs.chunks(size) {
-        let begin = Instant::now();
-        while !ended.is_empty() && begin.elapsed() < pause && stop.signal().is_none() && !show.halted() {
-            std::thread::sleep(Duration::from_millis(50).min(pause - begin.elapsed().min(pause)));
-        }
-        show.first = ended.len();
-        ended.extend(run(batch, show)?);
-    }
-    Ok(ended)
 }
 
 /// Closes the connections that are kept (`--mux-exit`).
@@ -300,36 +233,6 @@ fn mux_exit() -> Result<Exit, Fail> {
     Ok(Exit::Done)
 }
 
-/// How many failed hosts stop the rest (`--halt`).
-fn halt(matches: &ArgMatches, hosts: usize) -> Result<Option<usize>, Fail> {
-    let Some(text) = matches.get_one::<String>("halt") else {
-        return Ok(None);
-    };
-    let wrong = || {
-        Fail::usage(format!(
-            "--halt: '{text}' is neither a number of hosts nor a percentage"
-        ))
-    };
-    let most = match text.strip_suffix('%') {
-        None => text.parse::<usize>().map_err(|_| wrong())?,
-        Some(percent) => {
-            let percent = percent.parse::<usize>().map_err(|_| wrong())?;
-            if percent > 100 {
-                return Err(wrong());
-            }
-            (hosts * percent).div_ceil(100)
-        }
-    };
-    if most == 0 {
-        return Err(wrong());
-    }
-    Ok(Some(most))
-}
-
-pub(super) fn internal(error: io::Error) -> Fail {
-    Fail::new(Exit::Internal, "cannot run anything").because(error)
-}
-
 fn heads(matches: &ArgMatches, manner: &Manner) -> Heads {
     let mut heads = manner.heads.clone();
     if matches.get_flag("lines") {
@@ -339,11 +242,12 @@ fn heads(matches: &ArgMatches, manner: &Manner) -> Heads {
     heads
 }
 
-fn shape(matches: &ArgMatches) -> Shape {
+/// The shape of the output; `gather` decides whether it may be the gathered one.
+pub(super) fn shape(matches: &ArgMatches, gather: bool) -> Shape {
     let flag = |name| matches.get_flag(name);
     match () {
         () if flag("json") => Shape::Json,
-        () if flag("gather") || flag("diff") => Shape::Gathered,
+        () if gather && (flag("gather") || flag("diff")) => Shape::Gathered,
         () if flag("lines") => Shape::Ordered,
         () if flag("no-prefix") => Shape::Bare,
         () => Shape::Tagged,

@@ -36,7 +36,7 @@ pub fn relay(matches: &ArgMatches) -> Result<Option<Exit>, Fail> {
     let Some((Ok(number), Ok(all))) = share.filter(|share| matches!(share, (Ok(1..), Ok(1..)))) else {
         return Err(Fail::usage(format!("--relay: '{text}' is not a share")));
     };
-    let stop = Stop::catch().map_err(super::cexec::internal)?;
+    let stop = Stop::catch().map_err(super::once::internal)?;
     relay::serve(number, all, &stop).map_err(|e| Fail::new(Exit::Internal, "no order came").because(e))?;
     Ok(Some(Exit::Done))
 }

@@ -26,7 +26,11 @@ pub struct Gauge {
     /// How far the work itself is, in words.
     progress: Option<Progress>,
     latest: Option<Instant>,
+    typed: Vec<u8>,
 }
+
+/// The most that is kept of what is typed, in bytes.
+const TYPED: usize = 64 * 1024;
 
 /// Says how far the work itself is.
 pub type Progress = Box<dyn Fn() -> String>;
@@ -50,6 +54,7 @@ impl Gauge {
             keys: keys && io::stdin().is_terminal(),
             progress: None,
             latest: None,
+            typed: Vec::new(),
         }
     }
 
@@ -88,7 +93,12 @@ impl Gauge {
             // In the background the line is another's, and reading would stop us.
             let ours = nix::unistd::tcgetpgrp(io::stdin()).is_ok_and(|group| group == nix::unistd::getpgrp());
             match ours.then(|| nix::unistd::read(io::stdin(), &mut buffer)) {
-                Some(Ok(1..)) => wanted = true,
+                Some(Ok(count @ 1..)) => {
+                    wanted = true;
+                    if buffer[..count] != *b"\n" && self.typed.len() < TYPED {
+                        self.typed.extend_from_slice(&buffer[..count]);
+                    }
+                }
                 _ => self.keys = false,
             }
             if !self.keys {
@@ -100,6 +110,11 @@ impl Gauge {
             crate::diag::stderr_line(&self.report(hosts));
         }
         true
+    }
+
+    /// What was typed, but for empty lines.
+    pub fn typed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.typed)
     }
 
     /// A host has been started.

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::gathered::{self, Group};
 use super::gauge::{Gauge, Progress};
 use super::groups;
+use super::json::line as json_line;
 use super::look::{Labelled, Look, normalized};
 use super::targets::Outside;
 use crate::diag::Out;
@@ -111,8 +112,18 @@ impl Show {
         self.look.halt.is_some_and(|most| self.gauge.failed() >= most)
     }
 
+    /// Whether nobody reads the output any more.
+    pub fn deaf(&self) -> bool {
+        self.out.closed()
+    }
+
+    /// What was typed on the terminal meanwhile, but for empty lines.
+    pub fn typed(&mut self) -> Vec<u8> {
+        self.gauge.typed()
+    }
+
     /// Shows what was kept until the end; gives the error if something could not be written.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub fn finish(&mut self) -> io::Result<()> {
         self.gauge.clear();
         if self.late() && self.failed.is_none() {
             let shown = match self.shape {
@@ -131,7 +142,7 @@ impl Show {
                 self.err(&[b"  hint: ", hint.as_bytes()]);
             }
         }
-        self.failed.map_or(Ok(()), Err)
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     /// Hosts that ended in the same way in one line.
@@ -267,11 +278,6 @@ impl Show {
         let Some(transcripts) = &self.transcripts else {
             return Ok(());
         };
-        let text = |stream| -> io::Result<String> {
-            let mut bytes = Vec::new();
-            transcripts.write(job, stream, &mut bytes)?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
         let (kind, status) = match &report.state {
             State::Exited(0) => ("ok", Some(0)),
             State::Exited(code) => ("failed", Some(*code)),
@@ -288,13 +294,12 @@ impl Show {
             "cause": if status.is_some() { None } else { Some(report.state.to_string()) },
             "seconds": (report.took.as_secs_f64() * 1000.0).round() / 1000.0,
             "attempts": report.attempts,
-            "stdout": text(Stream::Out)?,
-            "stderr": text(Stream::Err)?,
         });
         if let (Some(more), Some(object)) = (&self.more, object.as_object_mut()) {
             object.extend(more(job));
         }
-        self.out.line(object.to_string())
+        let texts = [("stdout", job, Stream::Out), ("stderr", job, Stream::Err)];
+        json_line(&mut self.out, &object, transcripts, &texts)
     }
 
     fn files(&mut self, job: usize) -> io::Result<()> {
@@ -373,6 +378,9 @@ impl Sink for Show {
             self.gauge.done(job, !worth_telling(&report.state));
         }
         self.ends[job] = Some(report.state.clone());
+        if let Some(transcripts) = &mut self.transcripts {
+            transcripts.done(job);
+        }
         if self.shape == Shape::Json {
             self.gauge.clear();
             let written = self.json(job, report);
@@ -380,6 +388,11 @@ impl Sink for Show {
         }
         let written = self.files(job);
         self.note(written);
+        if !self.late()
+            && let Some(transcripts) = &mut self.transcripts
+        {
+            transcripts.forget(job);
+        }
         if !self.telling(&report.state) {
             return;
         }

@@ -49,7 +49,7 @@ pub fn arguments(command: Command) -> Command {
                 .long("fanout")
                 .value_name("N")
                 .value_parser(value_parser!(u32).range(1..))
-                .help("Serve this many hosts at once [default: by cores and open-file limit, 32 to 128]"),
+                .help("Serve this many hosts at once [default: by cores and limits, 32 to 128]"),
         )
         .arg(seconds("connect", 't', "connect-timeout").help("Give up a host that does not answer [default: 10]"))
         .arg(seconds("command", 'u', "command-timeout").help("End a command that takes longer [default: no limit]"))
@@ -103,7 +103,10 @@ fn keep(matches: &ArgMatches, hosts: usize, local: bool) -> Result<Option<Keep>,
     if local || matches.get_flag("no-mux") || !(forced || hosts <= KEPT_HOSTS) {
         return Ok(None);
     }
-    let seconds = matches.get_one::<u32>("persist").copied().unwrap_or(60);
+    // A person at a prompt thinks before the next command.
+    let talk = matches!(matches.try_get_one("interactive"), Ok(Some(true)));
+    let usual = if talk { 600 } else { 60 };
+    let seconds = matches.get_one::<u32>("persist").copied().unwrap_or(usual);
     match Keep::prepare(&Paths::from_env(), seconds, forced) {
         Ok(keep) => Ok(Some(keep)),
         Err(why) if forced => Err(Fail::usage("connections cannot be kept").because(why)),
@@ -158,8 +161,10 @@ impl Targets {
         if let Some(user) = user.as_deref().filter(|user| user.is_empty() || user.starts_with('-')) {
             return Err(Fail::usage(format!("'{user}' is not a user name")));
         }
-        let widest = fan::widest_window();
-        let window = number("fanout").map_or_else(fan::default_window, |n| (n as usize).min(widest));
+        let window = match number("fanout") {
+            Some(n) => (n as usize).min(fan::widest_window()),
+            None => fan::default_window(),
+        };
         let hosts: Vec<Host> = set.into_iter().collect();
         let options = matches.get_many::<String>("ssh-option").unwrap_or_default();
         let options = options.map(ssh_option).collect::<Result<Vec<String>, Fail>>()?;
@@ -185,6 +190,17 @@ impl Targets {
             },
             stdin_used: source.stdin_used,
         })
+    }
+
+    /// Other hosts from now on.
+    pub fn act_on(&mut self, matches: &ArgMatches, set: HostSet) -> Result<(), Fail> {
+        self.local = matches.get_flag("local");
+        self.ssh.keep = match self.ssh.has_its_own_session() {
+            true => None,
+            false => keep(matches, set.len(), self.local)?,
+        };
+        self.hosts = set.into_iter().collect();
+        Ok(())
     }
 
     /// With `--dry-run`: prints the hosts, and is true.
