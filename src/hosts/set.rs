@@ -26,8 +26,7 @@ impl HostSet {
 
     /// Adds a host; a host that is there already keeps its place.
     pub fn insert(&mut self, host: Host) {
-        if !self.known.contains(&host) {
-            self.known.insert(host.clone());
+        if self.known.insert(host.clone()) {
             self.order.push(host);
         }
     }

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::standin::Hosts;
 
-/// Runs a script with the tools in its PATH. The group `web` is n[1-3].
+/// Runs a script with the tools in its PATH; `n[1-3]` is no pattern of files in it. The group `web` is n[1-3].
 fn script(hosts: &Hosts, text: &str) -> Output {
     let groups = hosts.dir.path().join("root/etc/dsau/groups.d");
     std::fs::create_dir_all(&groups).unwrap();
@@ -14,7 +14,7 @@ fn script(hosts: &Hosts, text: &str) -> Output {
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
     Command::new("/bin/bash")
-        .args(["-c", text])
+        .args(["-f", "-c", text])
         .current_dir(hosts.dir.path())
         .env("PATH", path)
         .env("DSAU_SSH", hosts.dir.path().join("ssh"))
@@ -145,7 +145,9 @@ fn the_statuses_are_those_of_the_pages() {
         "csshsetup",
     ] {
         assert_eq!(status(&format!("{tool} --help")).0, 0, "{tool}");
-        let (code, said) = status(&format!("{tool} --no-such-option"));
+        // Other options of cps are those of ps.
+        let wrong = if tool == "cps" { "-w" } else { "--no-such-option" };
+        let (code, said) = status(&format!("{tool} {wrong}"));
         assert_eq!(code, 2, "{tool}");
         assert!(said.starts_with(&format!("{tool}: ")), "{said}");
         let page = format!("{}/man/{tool}.1", env!("CARGO_MANIFEST_DIR"));
