@@ -33,8 +33,8 @@ fn xor(a: &HostSet, b: &HostSet) -> HostSet {
     with(a, |set| set.xor(b))
 }
 
-fn order(set: &HostSet) -> Vec<&Host> {
-    set.iter().collect()
+fn order(set: &HostSet) -> Vec<Host> {
+    set.iter().cloned().collect()
 }
 
 /// Some of 0 to 29 as one word, `n[3,5]`, and the set that it means.
@@ -81,14 +81,14 @@ proptest! {
 
     #[test]
     fn hosts_stay_in_the_order_in_which_they_were_named(a in any_part(), b in any_part()) {
-        let kept = |wanted: &dyn Fn(&Host) -> bool| a.iter().filter(|host| wanted(host)).collect::<Vec<_>>();
+        let kept = |wanted: &dyn Fn(&Host) -> bool| a.iter().filter(|host| wanted(host)).cloned().collect::<Vec<_>>();
         prop_assert_eq!(order(&and(&a, &b)), kept(&|host| b.contains(host)));
         prop_assert_eq!(order(&less(&a, &b)), kept(&|host| !b.contains(host)));
         let mut both = order(&a);
-        both.extend(b.iter().filter(|host| !a.contains(host)));
+        both.extend(b.iter().filter(|host| !a.contains(host)).cloned());
         prop_assert_eq!(order(&or(&a, &b)), both);
         let mut either = kept(&|host| !b.contains(host));
-        either.extend(b.iter().filter(|host| !a.contains(host)));
+        either.extend(b.iter().filter(|host| !a.contains(host)).cloned());
         prop_assert_eq!(order(&xor(&a, &b)), either);
         // Each once, and known as often as listed.
         prop_assert_eq!(or(&a, &b).into_iter().collect::<std::collections::HashSet<_>>().len(), or(&a, &b).len());
