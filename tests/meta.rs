@@ -245,6 +245,83 @@ fn every_option_stands_in_the_page_and_every_option_of_the_page_exists() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The options in the synopsis of a page: `.Op Fl bN`, `.Op Fl \-mux | \-no-mux`, `.Fl \-retry Ar WHICH`.
+fn in_synopsis(text: &str) -> BTreeSet<String> {
+    let (_, rest) = text.split_once(".Sh SYNOPSIS\n").unwrap();
+    let synopsis = rest.split("\n.Sh ").next().unwrap();
+    let mut out = BTreeSet::new();
+    for line in synopsis.lines() {
+        let mut flag = false;
+        for word in line.split_whitespace() {
+            match word {
+                "Fl" | ".Fl" => flag = true,
+                "|" => {}
+                _ if word.starts_with(|c: char| c.is_ascii_uppercase()) && word.len() == 2 => flag = false,
+                _ if !flag => {}
+                _ => match word.strip_prefix("\\-") {
+                    Some(long) => drop(out.insert(format!("--{long}"))),
+                    None => out.extend(word.chars().map(|short| format!("-{short}"))),
+                },
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn every_option_of_the_fan_out_tools_stands_in_the_synopsis_and_in_a_test() {
+    let mut tests = String::new();
+    for file in [
+        rust_files(&root().join("tests/cli")),
+        rust_files(&root().join("tests/lab")),
+    ]
+    .concat()
+    {
+        tests.push_str(&fs::read_to_string(file).unwrap());
+    }
+    let used = |option: &str| {
+        tests.match_indices(option).any(|(at, _)| {
+            let before = tests[..at].chars().next_back();
+            let after = tests[at + option.len()..].chars().next();
+            before.is_none_or(|c| !c.is_alphanumeric() && c != '-')
+                && after.is_none_or(|c| !c.is_alphanumeric() && !"-_".contains(c))
+        })
+    };
+    let mut wrong = Vec::new();
+    for tool in dsau::tools::ALL {
+        let fan = [
+            "cexec",
+            "ccp",
+            "cps",
+            "ckill",
+            "cuptime",
+            "cwall",
+            "chosts",
+            "ccollate",
+            "csshsetup",
+        ];
+        if !fan.contains(&tool.name) {
+            continue;
+        }
+        let synopsis = in_synopsis(&page(tool).1);
+        for arg in (tool.command)().get_arguments().filter(|arg| !arg.is_hide_set()) {
+            let long = arg.get_long().map(|long| format!("--{long}"));
+            let short = arg.get_short().map(|short| format!("-{short}"));
+            let names: Vec<&String> = long.iter().chain(&short).collect();
+            if names.is_empty() || ["help", "version"].contains(&arg.get_id().as_str()) {
+                continue;
+            }
+            if !names.iter().any(|name| synopsis.contains(*name)) {
+                wrong.push(format!("man/{}.1: {} is not in the synopsis", tool.name, names[0]));
+            }
+            for name in names.iter().filter(|name| !used(name)) {
+                wrong.push(format!("{}: {name} is in no test", tool.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn every_page_passes_mandoc_and_refers_only_to_pages_that_exist() {
     let pages: Vec<PathBuf> = fs::read_dir(root().join("man"))

@@ -36,6 +36,7 @@ impl Fleet {
                 dir: sockets,
                 seconds: 60,
                 environment: Vec::new(),
+                ways: None,
             }),
             ..Ssh::default()
         };

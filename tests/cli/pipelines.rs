@@ -222,6 +222,7 @@ fn the_long_spelling_of_an_option_does_what_the_short_one_does() {
         ("cexec", "--command-timeout 1", "-u 1", "-w n1 'sleep 60'"),
         ("cexec", "--gather", "-b", "-w n[1-2] 'echo x'"),
         ("cexec", "--no-prefix --pdsh-status", "-N -S", "-w n1,down1 echo x"),
+        ("cexec", "--lines", "-L", "-w n[1-2] 'echo x'"),
         ("cexec", "--dry-run", "-q", "-w n[1-2] echo x"),
         ("cexec", "--interactive", "-i", "-w n1 <<<'echo x'"),
         ("cexec", "--outdir d --errdir d/e", "-o d -e d/e", "-w n1 'echo x'"),
@@ -266,7 +267,9 @@ fn the_long_spelling_of_an_option_does_what_the_short_one_does() {
         ("cuptime", "--dry-run --reverse --hosts n[1-2]", "-q -r -w n[1-2]", ""),
         ("cwall", "--dry-run --hosts n1 --user joe", "-q -w n1 -l joe", "x"),
         ("ccollate", "--coalesce", "-c", "<<<'n1: x'"),
+        ("ccollate", "--lines", "-L", "<<<'n1: x'"),
         ("ccollate", "--dir d", "-d d", "<<<'n1: x'"),
+        ("csshsetup", "--group g --key-type rsa", "-g g -T rsa", "-f /nowhere"),
         (
             "csshsetup",
             "--round-robin --user joe --connect-timeout 1",
