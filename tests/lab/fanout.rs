@@ -333,18 +333,27 @@ fn a_first_command_makes_its_connection_itself_unless_ssh_config_knows_another_w
     }
     lab.wait("master", "! pgrep -x ssh");
     // The names of the configuration hold.
-    lab.write(
+    let pins = lab.ok(
         "master",
-        "/root/.ssh/config",
-        "Host other\n HostName client2\nHost client1\n PermitLocalCommand yes\n LocalCommand echo x\n",
+        "cd /root/.ssh; cp config config.old; echo dsau/known_hosts.d/*",
     );
+    let pins: Vec<String> = pins
+        .split_whitespace()
+        .map(|file| format!("/root/.ssh/{file}"))
+        .collect();
+    let more = format!(
+        "Host other\n HostName client2\n UserKnownHostsFile {}\nHost client1\n PermitLocalCommand yes\n LocalCommand echo x\n",
+        pins.join(" ")
+    );
+    let old = lab.read("master", "/root/.ssh/config");
+    lab.write("master", "/root/.ssh/config", old + &more);
     let ran = lab.sh("master", "cexec -w client1,other,client2 hostname");
     assert_eq!(ran.code, 0, "{}", ran.all());
     assert!(sorted(&ran).contains(&"other: client2".to_string()), "{}", ran.all());
     assert_eq!(masters(), "1\n");
     // What is wrong is said as ever.
     lab.ok("client1", "pkill -o -x sshd");
-    lab.ok("master", "cexec --mux-exit; rm /root/.ssh/config");
+    lab.ok("master", "cexec --mux-exit; cd /root/.ssh; mv config.old config");
     let ran = lab.sh("master", "cexec -w client1,client2,nonesuch hostname");
     assert_eq!((ran.out.as_str(), ran.code), ("client2: client2\n", 4));
     for said in ["client1: cannot connect: ", "nonesuch: cannot resolve the name: "] {
