@@ -57,7 +57,11 @@ head -c $n <&3 >&8
 [ "$(wc -c </dev/fd/8)" -eq $n ] || { echo 'dsau: the script did not arrive whole' >&2; exit 1; }
 tail -c +$(($1 + 1)) /dev/fd/8 >&9
 in=0
-[ "$6" != tied ] || S=setsid
+if [ "$6" = tied ]; then
+    S=setsid s=
+    [ -r /proc/$$/stat ] && read -r x x x x x s </proc/$$/stat
+    late "$s" 2>/dev/null
+fi
 [ "$6" != input ] || in=3
 if [ "$3" ]; then
     printf '%s\n' "$P" | $S sudo -S -p '' -- /bin/sh /proc/$$/fd/8 "$4" "$5" "$6" $$ 3<&- 8<&- 9<&- &
@@ -123,7 +127,7 @@ impl Wrap {
         }
         match &self.script {
             None => add(&[
-                b"\"${SHELL:-/bin/sh}\" -c ",
+                b"SHLVL=1 \"${SHELL:-/bin/sh}\" -c ",
                 &quote(words.join(OsStr::new(" ")).as_bytes()),
             ]),
             Some(script) => {
@@ -168,7 +172,7 @@ impl Wrap {
         let sudo: &[u8] = if self.sudo.is_some() { b"sudo" } else { b"" };
         let [beginning, script, rank] = [sizes.beginning, sizes.script, rank].map(|n| n.to_string());
         remote::carry(
-            RECEIVE,
+            &[remote::LATE, RECEIVE].concat(),
             &[
                 beginning.as_bytes(),
                 script.as_bytes(),

@@ -218,31 +218,43 @@ pub fn carry(text: &str, arguments: &[&[u8]]) -> Vec<OsString> {
     script(UNWRAP, &all)
 }
 
+/// A function of the shell, `late`: ends this shell when standard input, held as descriptor 3, has ended before anything
+/// was begun. Only asked where the login shell took seconds to start (a home directory that hangs), for then the user may
+/// have given up long ago, and nothing shall be begun that nobody waits for. Its argument is what stands in
+/// `/proc/$$/stat` after five words, or nothing where there is none.
+pub const LATE: &str = concat!(
+    "late() { [ \"$1\" ] && read -r t x </proc/uptime || return 0; set -- $1; ",
+    "[ $((${t%%.*} - ${17} / 100)) -ge 2 ] || return 0; ",
+    "(while read -r x <&3; do :; done; kill -s KILL $$) & r=$!; sleep 1; kill $r; wait $r; }; ",
+);
+
 /// Ties a command to its connection: when the connection ends, however it does (Ctrl-C, a time-out, this process
 /// killed), the command and all it started get SIGTERM and two seconds later SIGKILL. The user's own shell reads the
 /// command, as with ssh itself; its status comes back unchanged. Its standard input is empty, and the one of the
 /// connection must be held open (`fan::Input::Held`), for its end is the sign.
 ///
 /// sshd makes each command the leader of a process group, which is ended as it is; elsewhere the command gets one.
+/// `SHLVL` says that this shell is not the outermost: bash would read its `.bashrc` once more.
 pub fn tied(command: &[OsString]) -> Vec<OsString> {
     const TIE: &str = concat!(
-        "exec 3<&0; q=$$; g=; S=; trap : TERM; [ -r /proc/$$/stat ] && read -r x x x x g x </proc/$$/stat; ",
-        "[ \"$g\" = $$ ] || S=setsid; ",
-        "$S \"${SHELL:-/bin/sh}\" -c \"$C\" </dev/null 3<&- & p=$!; [ -z \"$S\" ] || q=$p; exec >/dev/null 2>&1; ",
+        "exec 3<&0; q=$$; g=; s=; S=; trap : TERM; [ -r /proc/$$/stat ] && read -r x x x x g s </proc/$$/stat; ",
+        "[ \"$g\" = $$ ] || S=setsid; late \"$s\" 2>/dev/null; ",
+        "SHLVL=1 $S \"${SHELL:-/bin/sh}\" -c \"$C\" </dev/null 3<&- & p=$!; [ -z \"$S\" ] || q=$p; exec >/dev/null 2>&1; ",
         "(trap \"\" TERM; while read -r x <&3; do :; done; ",
         "kill -s TERM -- -$q; sleep 2; kill -s KILL -- -$q) & w=$!; ",
         "wait $p; s=$?; while [ $s -gt 128 ] && kill -s 0 $p; do wait $p; s=$?; done; kill -s KILL $w; exit $s",
     );
+    let tie = [LATE, TIE].concat();
     let text = command.join(OsStr::new(" "));
     let bytes = text.as_bytes();
     // Most commands need no decoding, which takes a process: in these quotes every shell leaves them as they are.
     if bytes.iter().all(|b| (b' '..=b'~').contains(b) && !b"'!\\".contains(b)) {
-        let mut line = OsString::from(format!("exec /bin/sh -c 'C=$1; {TIE}' dsau '"));
+        let mut line = OsString::from(format!("exec /bin/sh -c 'C=$1; {tie}' dsau '"));
         line.push(text);
         line.push("'");
         return vec![line];
     }
-    script(&format!("C=$(printf %b. \"$1\"); C=${{C%.}}; {TIE}"), &[bytes])
+    script(&format!("C=$(printf %b. \"$1\"); C=${{C%.}}; {tie}"), &[bytes])
 }
 
 #[cfg(test)]

@@ -288,6 +288,23 @@ impl Shared {
 
     /// Runs a test in it; does nothing where a lab cannot be.
     pub fn with(&self, test: impl FnOnce(&Lab)) {
+        self.place(|place| {
+            if let Some(lab) = place.as_ref() {
+                test(lab);
+            }
+        });
+    }
+
+    /// Runs a test that leaves it of no use to others.
+    pub fn last(&self, test: impl FnOnce(&Lab)) {
+        self.place(|place| {
+            if let Some(lab) = place.take() {
+                test(&lab);
+            }
+        });
+    }
+
+    fn place(&self, run: impl FnOnce(&mut Option<Lab>)) {
         let mut place = self.lab.lock().unwrap_or_else(|poisoned| {
             self.lab.clear_poison();
             let mut place = poisoned.into_inner();
@@ -297,9 +314,7 @@ impl Shared {
         if place.is_none() {
             *place = (self.make)();
         }
-        if let Some(lab) = place.as_ref() {
-            test(lab);
-        }
+        run(&mut place);
     }
 }
 
@@ -311,7 +326,7 @@ fn missing() -> Option<String> {
             if !nix::unistd::geteuid().is_root() {
                 return Some("needs root".into());
             }
-            let tools = "ip unshare nsenter setpriv script dnsmasq sshd ssh-keygen perl ss make";
+            let tools = "ip unshare nsenter setpriv script dnsmasq sshd ssh-keygen perl ss make sudo";
             let script = format!("for t in {tools}; do command -v $t >/dev/null || echo $t; done");
             let lacking = Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
             if !lacking.is_empty() {

@@ -35,11 +35,12 @@ impl Drop for Hidden {
 /// Asks on the terminal of this process, not on standard input. None: there is no terminal. An error of the kind
 /// `Interrupted` when the user gave up.
 pub fn ask(question: &str) -> io::Result<Option<Vec<u8>>> {
-    let Ok(mut tty) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
+    let Ok(tty) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
         return Ok(None);
     };
-    tty.write_all(question.as_bytes())?;
+    // First hidden, then asked: whoever answers at once, as programs do, is neither shown nor lost.
     let mut hidden = Hidden::begin(tty)?;
+    hidden.tty.write_all(question.as_bytes())?;
     let mut answer = Vec::new();
     let mut byte = [0];
     loop {

@@ -419,10 +419,7 @@ impl Sink for Show {
     }
 
     fn watch(&mut self) -> Vec<OwnedFd> {
-        match self.look.gauge || self.look.keys {
-            true => self.gauge.watch(),
-            false => Vec::new(),
-        }
+        self.gauge.watch()
     }
 
     fn woken(&mut self) -> bool {
