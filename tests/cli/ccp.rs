@@ -117,7 +117,10 @@ fn wrong_usage_and_missing_sources_are_told_before_any_host_is_called() {
             vec!["-w", "n1", "a", ""],
             "ccp: an empty name can be neither source nor target\n",
         ),
-        (vec!["-w", "n1", "--delete", "a", "b"], "error: "),
+        (
+            vec!["-w", "n1", "--delete", "a", "b"],
+            "arguments were not provided: --recursive",
+        ),
     ] {
         let output = run(&hosts, &args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
