@@ -294,7 +294,7 @@ fn a_large_file_goes_on_where_the_last_copy_of_the_same_content_broke_off() {
     fs::write(&file, &content).unwrap();
     fs::set_permissions(&file, PermissionsExt::from_mode(0o604)).unwrap();
     let target = to.path().join("f");
-    let (whole, head, command) = stream(&[file.clone()], &target);
+    let (whole, head, command) = stream(std::slice::from_ref(&file), &target);
     let (well, err) = hear(&command, &whole[..head + 12_000_000]);
     assert!(!well && err.contains("the copy did not arrive whole"), "{err}");
     assert!(!target.exists());
@@ -303,7 +303,7 @@ fn a_large_file_goes_on_where_the_last_copy_of_the_same_content_broke_off() {
         matches!(parts.as_slice(), [part] if part.starts_with(".ccp.part.")),
         "{parts:?}"
     );
-    let sent = send(&[file.clone()], &target, false);
+    let sent = send(std::slice::from_ref(&file), &target, false);
     ok(&sent);
     assert!(fs::read(&target).unwrap() == content);
     assert_eq!(target.metadata().unwrap().mode() & 0o7777, 0o604);
@@ -317,15 +317,15 @@ fn a_large_file_goes_on_where_the_last_copy_of_the_same_content_broke_off() {
     fs::write(&other, "precious").unwrap();
     fs::remove_file(&target).unwrap();
     symlink(&other, &part).unwrap();
-    ok(&send(&[file.clone()], &target, false));
+    ok(&send(std::slice::from_ref(&file), &target, false));
     fs::remove_file(&target).unwrap();
     fs::hard_link(&other, &part).unwrap();
-    ok(&send(&[file.clone()], &target, false));
+    ok(&send(std::slice::from_ref(&file), &target, false));
     assert_eq!(fs::read(&other).unwrap(), b"precious");
     assert!(fs::read(&target).unwrap() == content);
     fs::remove_file(&target).unwrap();
     fs::write(&part, "tampered").unwrap();
-    let sent = send(&[file.clone()], &target, false);
+    let sent = send(std::slice::from_ref(&file), &target, false);
     assert!(sent.err.contains("the copy is not what was sent"), "{sent:?}");
     assert!(!target.exists());
     assert_eq!(left(to.path()), [""; 0], "it is not offered again");
@@ -348,7 +348,7 @@ fn a_file_with_holes_arrives_with_its_holes() {
             std::os::unix::fs::FileExt::write_all_at(&f, b"content", at).unwrap();
         }
         drop(f);
-        let sent = send(&[file.clone()], to.path(), true);
+        let sent = send(std::slice::from_ref(&file), to.path(), true);
         ok(&sent);
         let there = to.path().join(name);
         assert!(fs::read(&file).unwrap() == fs::read(&there).unwrap(), "{name}");
