@@ -385,6 +385,8 @@ fn every_page_passes_mandoc_and_refers_only_to_pages_that_exist() {
                 "re_format",
                 "sh",
                 "tar",
+                "find",
+                "xargs",
                 "syslogd",
                 "passwd",
                 "netgroup",

@@ -63,7 +63,13 @@ fn parse(path: &Path, text: &str) -> Result<Nodes, FileError> {
             }
         }
     }
-    Ok(nodes)
+    match open.last() {
+        None => Ok(nodes),
+        Some(section) => {
+            let why = format!("the section '{section}' is not closed");
+            Err(FileError::new(path, text.lines().count(), why))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -93,5 +99,10 @@ mod tests {
             "corosync.conf:4: a node has neither name nor ring0_addr"
         );
         assert!(read("}\n").is_err());
+        let error = read("nodelist {\nnode {\nname: a\n}\n").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "corosync.conf:4: the section 'nodelist' is not closed"
+        );
     }
 }

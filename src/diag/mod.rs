@@ -3,7 +3,7 @@
 
 mod out;
 
-pub use out::{Out, harmless, relay_line, stderr_line};
+pub use out::{Out, harmless, lost_output, relay_line, stderr_line};
 
 use std::fmt;
 

@@ -1,6 +1,7 @@
 //! Locked, buffered standard output. A reader that went away (`| head`) is no error: the rest is dropped.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
+use std::sync::Mutex;
 
 /// Standard output of a tool.
 pub struct Out {
@@ -65,8 +66,20 @@ impl Write for Out {
 
 impl Drop for Out {
     fn drop(&mut self) {
-        let _ = self.flush();
+        if let Err(error) = self.flush()
+            && let Ok(mut lost) = LOST.lock()
+        {
+            lost.get_or_insert(error);
+        }
     }
+}
+
+/// What went wrong when the last of some output was written and nobody asked any more.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// The error with which output was lost at the end, once: a full disk behind standard output must not pass for success.
+pub fn lost_output() -> Option<io::Error> {
+    LOST.lock().ok()?.take()
 }
 
 /// Writes a message to standard error, without the numbers of system errors; a closed standard error is not an error.

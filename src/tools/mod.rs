@@ -11,7 +11,7 @@ pub mod fan;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::diag::{Exit, Fail};
+use crate::diag::{self, Exit, Fail};
 
 /// Where a tool is installed under `/opt/dsau` (SL-16: both directories are kept).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,10 @@ pub fn run(tool: &'static Tool) -> ExitCode {
 
 /// Runs a tool with given arguments, reports its failure, and gives its exit status.
 pub fn call(tool: &'static Tool, args: &[OsString]) -> Exit {
-    match (tool.main)(args) {
+    let ended = (tool.main)(args);
+    let lost = diag::lost_output().filter(|_| ended.is_ok());
+    let lost = lost.map(|error| Fail::new(Exit::Failed, "cannot write the output").because(error));
+    match lost.map_or(ended, Err) {
         Ok(exit) => exit,
         Err(fail) => {
             fail.report(tool.name);
@@ -84,7 +87,7 @@ pub fn parse(tool: &Tool, args: &[OsString]) -> Result<clap::ArgMatches, Fail> {
         .map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 use std::io::Write;
-                let _ = write!(crate::diag::Out::stdout(), "{}", error.render());
+                let _ = write!(diag::Out::stdout(), "{}", error.render());
                 Fail::silent(Exit::Done)
             }
             _ => {

@@ -234,10 +234,11 @@ fn the_long_spelling_of_an_option_does_what_the_short_one_does() {
         ),
         (
             "ccp",
-            "--dry-run --user joe --fanout 2",
+            "--list-hosts --user joe --fanout 2",
             "-q -l joe -f 2",
             "-w n1 d copy",
         ),
+        ("ccp", "--dry-run", "-n", "-w n[1-2] members copy"),
         (
             "ccp",
             "--connect-timeout 7 --command-timeout 9",
