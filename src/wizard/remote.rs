@@ -92,14 +92,15 @@ impl Remote for Ssh {
     fn run(&self, host: &str, script: &str, args: &[&str], stdin: &[u8]) -> Result<Output, RemoteError> {
         match call(&self.ssh, host, script, args, stdin) {
             Err(RemoteError::Unreachable(trouble)) if trouble.cause == Cause::HostKeyUnknown => {
-                // The host's key may be pinned under its short name. The connection goes to the full name all the same and
-                // is made only if the key is that one.
+                // The host's key may be pinned under its short name, in a file that ssh reads for that name only. The
+                // connection goes to the full name all the same and is made only if the key is that one.
                 let Some((short, _)) = host.split_once('.') else {
                     return Err(RemoteError::Unreachable(trouble));
                 };
                 let mut alias = self.ssh.clone();
+                alias.options.push(format!("HostName={host}"));
                 alias.options.push(format!("HostKeyAlias={short}"));
-                match call(&alias, host, script, args, stdin) {
+                match call(&alias, short, script, args, stdin) {
                     Err(RemoteError::Unreachable(_)) => Err(RemoteError::Unreachable(trouble)),
                     other => other,
                 }

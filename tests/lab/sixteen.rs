@@ -38,8 +38,10 @@ fn told<'a>(ran: &'a Ran, host: &str) -> &'a str {
 #[test]
 fn the_lines_of_the_manual_do_their_work_on_sixteen_members_mc_07_09_10_13_ky_04_fo_01_04() {
     CLUSTER.with(|lab| {
-        let ran = lab.sh("master", "csshsetup client7");
-        assert_eq!((ran.code, ran.out.as_str()), (0, "client7: already set up\n"));
+        for now in ["; its host key has a small file of its own now", ""] {
+            let ran = lab.sh("master", "csshsetup client7");
+            assert_eq!((ran.code, ran.out), (0, format!("client7: already set up{now}\n")));
+        }
         // All members, though no list is given (FO-03).
         let ran = lab.sh("master", "cexec hostname");
         let mut wanted: Vec<String> = hosts().map(|host| format!("{host}: {host}")).collect();

@@ -171,8 +171,14 @@ put() {
     if [ -e "$stage/r" ]; then
         while read -r k n; do
             word "$n"
-            cp --attributes-only --preserve=mode,ownership,timestamps -- "$stage/d/$W" "$stage/p/$k" &&
-                mv -fT -- "$stage/p/$k" "$stage/d/$W" || exit 1
+            # The directory keeps the time that tar gave it.
+            case $W in
+            */*) in=$stage/d/${W%/*} ;;
+            *) in=$stage/d ;;
+            esac
+            touch -r "$in" "$stage/t" &&
+                cp --attributes-only --preserve=mode,ownership,timestamps -- "$stage/d/$W" "$stage/p/$k" &&
+                mv -fT -- "$stage/p/$k" "$stage/d/$W" && touch -r "$stage/t" "$in" || exit 1
         done <"$stage/r"
     fi
     cd "$stage/d" || exit 1
