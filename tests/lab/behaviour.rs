@@ -279,3 +279,26 @@ fn a_host_key_that_stands_only_in_the_file_of_the_system_is_good_enough() {
         assert_eq!(ran.out, "");
     });
 }
+
+#[test]
+fn a_copy_into_a_directory_that_is_missing_says_so_and_is_no_success() {
+    HOSTS.with(|lab| {
+        lab.ok("master", "echo new >/root/one");
+        lab.ok("client2", "mkdir /root/there");
+        let ran = lab.sh("master", "ccp -w 'client[1-2]' /root/one /root/there/");
+        lab.ok("client2", "[ \"$(cat /root/there/one)\" = new ] && rm -r /root/there");
+        assert!(
+            ran.err.starts_with("client1: /root/there/: no such directory\n"),
+            "{}",
+            ran.all()
+        );
+        assert_eq!(ran.code, 1);
+        let ran = lab.sh("master", "ccp -w 'client[1-2]' /root/one /root/there/one");
+        assert!(
+            ran.err.contains("client1: ") && ran.err.contains("client2: ") && ran.code == 1,
+            "{}",
+            ran.all()
+        );
+        lab.ok("client1", "! [ -e /root/there ]");
+    });
+}
