@@ -138,6 +138,10 @@ impl Listener<'_> {
             }
             Frame::Done(_, ended) => {
                 let mut state = ended.state;
+                // One sentence on one line, whatever the gateway says.
+                if let State::Unreachable(Trouble { said, .. }) | State::NotStarted(said) = &mut state {
+                    said.retain(|c| !c.is_control());
+                }
                 if let State::Unreachable(trouble) = &mut state {
                     let from = format!("from gateway {}", self.names[gateway]);
                     trouble.said = match trouble.said.is_empty() {
