@@ -93,6 +93,14 @@ pub(super) fn odd(rule: &Rule, context: &Context, report: &mut dyn FnMut(Pos, &s
         let hint = "letters that do not say whose change nothing; 'a+x' is for everybody";
         report(pos, "mode string is incomplete", Some(hint));
     }
+    if rule.promiser == "=" {
+        let hint = "an attribute is written name=value, without blanks";
+        report(
+            rule.pos.clone(),
+            "'=' stands alone here, as the name of an object",
+            Some(hint),
+        );
+    }
     for again in rule.attrs.all("links").skip(1) {
         report(
             again.pos.clone(),

@@ -311,6 +311,11 @@ static WARNINGS: &[(&str, &str, &str)] = &[
         "disable:\n  /x rotate=1000\n",
     ),
     (
+        "files:\n  /x mode = 644\n",
+        "2:11: '=' stands alone here, as the name of an object",
+        "files:\n  /x mode=644\n",
+    ),
+    (
         "disable:\n  /x rotate=0\n",
         "2:6: rotate value looks silly",
         "disable:\n  /x rotate=empty\n",
