@@ -52,6 +52,18 @@ pub struct Job {
     pub input: Input,
 }
 
+impl Job {
+    /// What became of it.
+    fn report(&self, state: State, took: Duration, attempts: u32) -> Report {
+        Report {
+            host: self.host.clone(),
+            state,
+            took,
+            attempts,
+        }
+    }
+}
+
 /// What a process reads.
 #[derive(Clone, Debug, Default)]
 pub enum Input {

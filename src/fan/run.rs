@@ -143,12 +143,7 @@ impl Loop<'_> {
     }
 
     fn report(&mut self, job: usize, state: State, took: Duration, attempts: u32) {
-        let report = Report {
-            host: self.jobs[job].host.clone(),
-            state,
-            took,
-            attempts,
-        };
+        let report = self.jobs[job].report(state, took, attempts);
         self.sink.done(job, &report);
         self.reports[job] = Some(report);
     }

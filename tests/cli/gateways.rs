@@ -69,9 +69,7 @@ fn the_hosts_of_a_gateway_that_cannot_serve_are_served_from_here_and_that_is_sai
     let refused = "cannot connect: connect to host down7 port 22: Connection refused";
     assert_eq!(
         err(&output),
-        [format!(
-            "cexec: gateway down7: {refused}; its 2 hosts are served from here"
-        )]
+        [format!("cexec: gateway down7: {refused}; 2 hosts are served from here")]
     );
     assert_eq!(output.status.code(), Some(0));
 
@@ -79,7 +77,7 @@ fn the_hosts_of_a_gateway_that_cannot_serve_are_served_from_here_and_that_is_sai
     assert_eq!(out(&output), ["n1: ok", "n2: ok"]);
     let said = err(&output).join("\n");
     assert!(
-        said.starts_with("cexec: gateway gw1: ") && said.contains("cexec: not found; its 2 hosts"),
+        said.starts_with("cexec: gateway gw1: ") && said.contains("cexec: not found; 2 hosts"),
         "{said}"
     );
 }
@@ -181,4 +179,35 @@ fn a_gateway_that_makes_no_sense_is_refused() {
     }
     let output = run(&hosts, true, &["--relay", "1/1"], "hello\n");
     assert_eq!(output.status.code(), Some(5));
+}
+
+#[test]
+fn hosts_of_a_gateway_that_was_lost_are_not_begun_a_second_time_though_it_named_none_of_them() {
+    let hosts = Hosts::new();
+    let bin = hosts.dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let suite = bin.join("cexec");
+    // The first is killed and may have begun anything; the second ends by itself and says that it began nothing.
+    for (end, status, said) in [
+        ("kill -9 $$", 4, "cexec: n1: the connection was lost: with gateway gw1"),
+        (
+            "exit 5",
+            0,
+            "cexec: gateway gw1: exit status 5; 1 host is served from here",
+        ),
+    ] {
+        std::fs::write(&suite, format!("#!/bin/sh\necho dsau relay 1\n{end}\n")).unwrap();
+        std::fs::set_permissions(&suite, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut command = hosts.tool("cexec");
+        command.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+        let output = command
+            .args(["--gateway", "gw1", "-w", "n1", "echo served"])
+            .output()
+            .unwrap();
+        assert_eq!(
+            (output.status.code(), err(&output)),
+            (Some(status), vec![said.to_string()])
+        );
+        assert_eq!(out(&output).len(), usize::from(status == 0));
+    }
 }

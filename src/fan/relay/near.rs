@@ -75,8 +75,9 @@ fn spool(jobs: &[Job], order: &Order) -> io::Result<Spool> {
         Reads::Spool => Spool::new()?,
         Reads::Nothing | Reads::Held | Reads::Fed => Spool::in_memory()?,
     };
-    serde_json::to_writer(&mut spool, order)?;
-    spool.write_all(b"\n")?;
+    let mut line = serde_json::to_vec(order)?;
+    line.push(b'\n');
+    spool.write_all(&line)?;
     if let Some(Input::Spool(bytes) | Input::Fed(bytes)) = jobs.first().map(|job| &job.input) {
         io::copy(&mut bytes.reader()?, &mut spool)?;
     }
@@ -155,12 +156,7 @@ impl Listener<'_> {
     }
 
     fn report(&mut self, job: usize, state: State, took: Duration, attempts: u32) {
-        let report = Report {
-            host: self.jobs[job].host.clone(),
-            state,
-            took,
-            attempts,
-        };
+        let report = self.jobs[job].report(state, took, attempts);
         self.sink.done(job, &report);
         self.reports[job] = Some(report);
     }
@@ -186,20 +182,43 @@ impl Listener<'_> {
                 (State::Exited(_), said) if !said.is_empty() => said.to_str_lossy().into_owned(),
                 (state, _) => state.to_string(),
             };
-            let (lost, unbegun): (Vec<usize>, Vec<usize>) = left.into_iter().partition(|&job| self.begun[job]);
+            let complete = said_all(&end.state, share.greeted);
+            let (lost, unbegun): (Vec<usize>, Vec<usize>) =
+                left.into_iter().partition(|&job| !complete || self.begun[job]);
             for job in lost {
+                for stream in [Stream::Out, Stream::Err] {
+                    if let Some(line) = self.partial.remove(&(job, stream == Stream::Err)) {
+                        self.sink.line(job, &self.jobs[job].host, stream, &line);
+                    }
+                }
                 let said = format!("with gateway {}", self.names[gateway]);
                 let cause = Cause::Lost;
                 self.report(job, State::Unreachable(Trouble { cause, said }), end.took, 1);
             }
             if !unbegun.is_empty() {
-                let (name, count) = (&self.names[gateway], unbegun.len());
-                let text = format!("gateway {name}: {why}; its {count} hosts are served from here");
+                let name = &self.names[gateway];
+                let which = match unbegun.len() {
+                    1 => "1 host is".to_string(),
+                    count => format!("{count} hosts are"),
+                };
+                let text = format!("gateway {name}: {why}; {which} served from here");
                 self.sink.notice(&text);
             }
             rest.extend(unbegun);
         }
         rest
+    }
+}
+
+/// Whether all that a gateway had to say has arrived: a host it has not named was then not begun. One that was lost may
+/// have begun more than it could tell.
+fn said_all(end: &State, greeted: bool) -> bool {
+    match end {
+        State::Unreachable(trouble) => !greeted && trouble.cause != Cause::Lost,
+        State::NotStarted(_) => true,
+        // From 128 on it was a signal, or ssh itself.
+        State::Exited(code) => *code < 128,
+        State::Killed(_) | State::TimedOut(_) | State::Cancelled => false,
     }
 }
 
