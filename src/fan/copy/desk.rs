@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bstr::{BString, ByteSlice};
 
 use super::parcel::{Entry, Kind};
-use super::{Delivery, FAR};
+use super::{Delivery, FAR, encoded};
 use crate::digest::hex;
 use crate::fan::talk::{Piece, Reply, Talk};
 
@@ -17,6 +17,12 @@ const LINE: usize = 16 * 1024;
 
 /// How much a host may say of what it has besides, in bytes.
 const LIST: usize = 64 << 20;
+
+/// How many names a question may have in its line, and bytes.
+const FEW: (usize, usize) = (16, 2048);
+
+/// From how many bytes on the far side may start openssl, which takes longer to begin and far shorter to compute.
+pub(super) const MUCH: u64 = 1 << 20;
 
 /// Every line of the far side that is no record begins so.
 const MARK: &[u8] = b"dsau-ccp ";
@@ -268,7 +274,9 @@ impl Desk {
             return self.decide(reply);
         }
         self.step = Step::Hash;
-        list("hash", &self.names(self.asked.iter().copied()).into(), reply);
+        let size: u64 = self.asked.iter().map(|&number| self.entry(number).size).sum();
+        let verb = if size >= MUCH { "much" } else { "hash" };
+        list(verb, &self.names(self.asked.iter().copied()).into(), reply);
     }
 
     fn like(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<usize> {
@@ -299,8 +307,19 @@ impl Desk {
     }
 }
 
-/// A question about names.
+/// A question about names, each of which ends with NUL. A newline in a line of the answer must be told from its end, so
+/// names with one are not plain.
 fn list(verb: &str, names: &Arc<[u8]>, reply: &mut Reply) {
+    let each = || names.split(|&b| b == 0).filter(|name| !name.is_empty());
+    if names.len() <= FEW.1 && each().count() <= FEW.0 && !names.contains(&b'\n') {
+        let mut line = format!("{verb} -").into_bytes();
+        for name in each() {
+            line.push(b' ');
+            line.extend_from_slice(&encoded(name));
+        }
+        line.extend_from_slice(b"\nend\n");
+        return reply.bytes(line);
+    }
     reply.bytes(format!("{verb} {}\n", names.len()));
     reply.say(Piece::Bytes(Arc::clone(names)));
     reply.bytes("end\n");

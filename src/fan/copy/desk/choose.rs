@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::{Desk, Has, Step};
+use super::{Desk, Has, MUCH, Step};
 use crate::fan::copy::parcel::{Kind, parent};
 use crate::fan::copy::{Outcome, encoded, plain};
 use crate::fan::talk::{Piece, Reply};
@@ -209,14 +209,18 @@ impl Desk {
                 reply.say(Piece::Part(Arc::clone(spool), from, count));
                 outcome.bytes += count;
             }
-            reply.bytes(format!("size {key} {}\n", entry.size));
+            let end = pieces.last().map_or(0, |(at, size)| at + size);
+            if end != entry.size || there != self.parts.get(key).copied().unwrap_or(0) {
+                reply.bytes(format!("size {key} {}\n", entry.size));
+            }
         }
         let besides = self.besides();
         if !besides.is_empty() {
             reply.bytes(format!("do {}\n", besides.len()));
             reply.bytes(besides);
         }
-        reply.bytes("put\n");
+        let size: u64 = self.wanted.iter().map(|&number| self.entry(number).size).sum();
+        reply.bytes(if size >= MUCH { "put much\n" } else { "put\n" });
         for piece in &plan.pieces {
             outcome.bytes += piece.size();
             reply.say(piece.clone());
