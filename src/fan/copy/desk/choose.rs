@@ -14,6 +14,9 @@ use crate::fan::talk::{Piece, Reply};
 impl Desk {
     /// What is there and not here: the topmost of each.
     fn extra(&self) -> Vec<BString> {
+        if self.besides.is_empty() {
+            return Vec::new();
+        }
         let delivery = &self.delivery;
         let known: HashSet<BString> = (0..self.has.len())
             .map(|number| delivery.far(number, self.renamed))
