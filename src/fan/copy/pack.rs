@@ -14,7 +14,7 @@ use crate::fan::talk::Piece;
 use crate::fan::{Spool, tar};
 
 /// How many bytes are read at once.
-const BUFFER: usize = 128 * 1024;
+pub(super) const BUFFER: usize = 128 * 1024;
 
 /// How many archives are remembered.
 const PLANS: usize = 8;
@@ -149,9 +149,9 @@ impl Pack {
         if let Some(file) = &mut file {
             let mut sum = Sha256::new();
             let mut left = size;
-            let mut buffer = vec![0; BUFFER];
+            let mut buffer = vec![0; usize::try_from(size).unwrap_or(BUFFER).clamp(1, BUFFER)];
             while left > 0 {
-                let wanted = usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER));
+                let wanted = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
                 let why = match file.read(&mut buffer[..wanted]) {
                     Ok(0) => "it became shorter while it was read".to_string(),
                     Ok(count) => {

@@ -10,6 +10,7 @@ use bstr::{BStr, BString, ByteSlice};
 use nix::unistd::Whence;
 use sha2::{Digest, Sha256};
 
+use super::pack::BUFFER;
 use super::plain;
 use crate::fan::Spool;
 use crate::sys::at::{self, Dir, Meta};
@@ -259,7 +260,7 @@ impl Parcel {
 /// The SHA-256 of the first `size` bytes.
 fn digest(file: &mut File, size: u64) -> io::Result<[u8; 32]> {
     let (mut digest, mut left) = (Sha256::new(), size);
-    let mut buffer = vec![0; 128 * 1024];
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(BUFFER).clamp(1, BUFFER)];
     file.seek(SeekFrom::Start(0))?;
     while left > 0 {
         let wanted = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
