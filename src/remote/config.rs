@@ -19,6 +19,8 @@ pub struct Found {
     /// Patterns of the hosts that are reached in a special way: under another name, by a jump, from a certain address.
     /// `*`: it cannot be told for any.
     pub special: Vec<String>,
+    /// It chooses ciphers, or may do so.
+    pub ciphers: bool,
 }
 
 impl Found {
@@ -49,6 +51,8 @@ const SPECIAL: &[&str] = &[
     "tcpkeepalive",
     "verifyhostkeydns",
 ];
+
+const UNREADABLE: &str = "cannot be read";
 
 /// Reads the configuration of this user and of this machine, and what they include.
 pub fn look() -> Found {
@@ -88,11 +92,12 @@ fn read(path: &Path, base: &Path, scope: Scope, depth: u32, found: &mut Found) {
     match opened {
         Ok(_) => scan(&text, path, base, scope, depth, found),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(_) => note(found, path, 0, "cannot be read"),
+        Err(_) => note(found, path, 0, UNREADABLE),
     }
 }
 
 fn note(found: &mut Found, path: &Path, line: usize, what: &str) {
+    found.ciphers |= matches!(what, "include" | UNREADABLE);
     let text = || format!("{}:{line}: {what}", path.display());
     found.own.get_or_insert_with(text);
 }
@@ -125,6 +130,7 @@ fn scan(text: &[u8], path: &Path, base: &Path, mut scope: Scope, depth: u32, fou
                 found.send.extend(rest.iter().cloned());
             }
             "sendenv" => note(found, path, number, &keyword),
+            "ciphers" => found.ciphers = true,
             "include" if depth >= 16 => note(found, path, number, &keyword),
             "include" => {
                 for word in rest {
@@ -288,6 +294,19 @@ mod tests {
         assert!(!of("Host a\n Include special\n").direct("a"));
         assert!(!of("Include special\n").direct("b"));
         assert!(!of("Match user x\n Include special\n").direct("b"));
+    }
+
+    #[test]
+    fn a_choice_of_ciphers_is_noticed_anywhere_and_where_it_may_hide() {
+        for text in [
+            "Host a\n Ciphers=aes128-ctr\n",
+            "ciphers +x\n",
+            "Include ~/x\n",
+            "Include config\n",
+        ] {
+            assert!(of(text).ciphers, "{text}");
+        }
+        assert!(!of("#Ciphers x\nHost a\n MACs y\n SendEnv Z\nInclude plain\n").ciphers);
     }
 
     #[test]

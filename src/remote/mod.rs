@@ -32,6 +32,8 @@ pub struct Ssh {
     pub batch: bool,
     /// More `-o` options, `Key=value`.
     pub options: Vec<String>,
+    /// Which ciphers are preferred (`Ciphers`); see [`Ssh::for_much`].
+    pub ciphers: Option<&'static str>,
     /// How connections are kept for the next command; none: each command has its own.
     pub keep: Option<Keep>,
 }
@@ -44,9 +46,20 @@ impl Default for Ssh {
             user: None,
             batch: true,
             options: Vec::new(),
+            ciphers: None,
             keep: None,
         }
     }
+}
+
+/// Whether the processor has instructions for AES in Galois counter mode.
+fn computes_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
 }
 
 /// A program of the ssh family: the path in the environment variable, else its name.
@@ -110,7 +123,23 @@ impl Launch {
     }
 }
 
+/// The cipher that the processor computes, to be tried first. It is as strong as the one that OpenSSH tries first, and takes
+/// half the time of a processor that has instructions for it.
+const FAST: &str = "^aes256-gcm@openssh.com";
+
+/// The first version of ssh that knows `^`.
+const FIRST: (u32, u32) = (8, 0);
+
 impl Ssh {
+    /// Has connections that carry much use the fastest cipher, where that is nobody's choice yet, neither in the options
+    /// nor in the configuration of ssh, and this machine is better at it. All other ciphers stay possible.
+    pub fn for_much(&mut self) {
+        let system = self.program.as_os_str() == "ssh";
+        if system && !self.says("Ciphers") && computes_aes() && !config::look().ciphers {
+            self.ciphers = version(&self.program).filter(|&version| version >= FIRST).map(|_| FAST);
+        }
+    }
+
     /// Whether an option is among [`Ssh::options`].
     fn says(&self, key: &str) -> bool {
         let is = |option: &String| {
@@ -148,6 +177,9 @@ impl Ssh {
         // Of two values ssh takes the first.
         for more in &self.options {
             option(more.clone());
+        }
+        if let Some(ciphers) = self.ciphers {
+            option(format!("Ciphers={ciphers}"));
         }
         // A peer that dies later is noticed within a minute.
         option("ServerAliveInterval=15".into());

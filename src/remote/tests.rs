@@ -29,6 +29,26 @@ fn the_command_line_of_ssh_asks_nothing_and_ends_options_before_the_host() {
 }
 
 #[test]
+fn a_cipher_is_preferred_for_much_where_it_is_nobodys_choice_yet() {
+    let host = Host::parse("h").unwrap();
+    let mut chosen = Ssh {
+        program: "ssh".into(),
+        options: vec!["ciphers=aes128-ctr".into()],
+        ..Ssh::default()
+    };
+    let mut other = Ssh {
+        program: "/opt/other/ssh".into(),
+        ..Ssh::default()
+    };
+    for ssh in [&mut chosen, &mut other] {
+        ssh.for_much();
+        assert_eq!(ssh.ciphers, None);
+    }
+    other.ciphers = Some("^x");
+    assert!(words(&other.launch(&host, &["ls".into()])).contains(&"Ciphers=^x".to_string()));
+}
+
+#[test]
 fn every_failure_of_ssh_is_told_by_its_words() {
     let cause = |log: &str| explain(log.as_bytes()).unwrap().cause;
     assert_eq!(

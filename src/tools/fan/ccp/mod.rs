@@ -23,6 +23,9 @@ use crate::fan::{self, Job, Report, Stop};
 use crate::hosts::Host;
 use crate::tools::{Place, Tool};
 
+/// From how many bytes on it pays to ask which ssh this is.
+const MUCH: u64 = 1 << 20;
+
 /// The tool.
 pub static TOOL: Tool = Tool {
     name: "ccp",
@@ -165,11 +168,15 @@ fn collect(matches: &ArgMatches, trip: &Trip<'_>, host: Option<&str>, missing: &
 
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let matches = crate::tools::parse(&TOOL, args)?;
-    let targets = Targets::find(&matches)?;
+    let mut targets = Targets::find(&matches)?;
     if targets.only_shown(&matches) {
         return Ok(Exit::Done);
     }
     let paths: Vec<&OsString> = matches.get_many::<OsString>("paths").unwrap_or_default().collect();
+    let large = |path: &&&OsString| std::fs::metadata(path).is_ok_and(|meta| meta.is_dir() || meta.len() >= MUCH);
+    if matches.get_flag("rcopy") || paths.iter().any(|path| large(&path)) {
+        targets.ssh.for_much();
+    }
     let internal = |e: io::Error| Fail::new(Exit::Internal, "cannot run anything").because(e);
     let stop = Stop::catch().map_err(internal)?;
     if matches.get_flag("rcopy") {
