@@ -38,6 +38,11 @@ impl Servers {
             seen: Vec::new(),
         }
     }
+
+    /// Servers that listen on another port than `cfengine` of /etc/services.
+    pub fn on_port(self, port: u16) -> Self {
+        Servers { port, ..self }
+    }
 }
 
 impl Sources for Servers {

@@ -38,6 +38,7 @@ mod looks;
 mod many;
 mod methods;
 mod mounts;
+mod noticed;
 mod parse_only;
 mod pipelines;
 mod remembering;
