@@ -3,7 +3,7 @@
 //! run that is killed on the way is completed by the next one before it reads any policy; where a rename fails, those
 //! before it are taken back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use super::event::Digest;
 use super::job::BytesPath;
 use super::report::Report;
 use super::{Job, Outcome, Run};
-use crate::fsx::{self, Backup, Dir, Held};
+use crate::fsx::{self, Backup, Dir, Held, Sync};
 use crate::policy::Phase;
 use crate::state::{Store, key_of};
 
@@ -38,8 +38,10 @@ struct Pending {
 }
 
 /// So many files, or so many bytes, are written before they are put in place together.
-const MOST_FILES: usize = 256;
-const MOST_BYTES: u64 = 64 << 20;
+const MOST_FILES: usize = 4096;
+const MOST_BYTES: u64 = 256 << 20;
+/// So many directories are held open for them.
+const MOST_DIRS: usize = 256;
 
 /// Files that are written and wait for others: making many durable together costs what one costs.
 #[derive(Debug)]
@@ -47,10 +49,11 @@ pub struct Batch {
     /// Where the journal of policy files goes. Those are put in place together however many they are.
     journal: Option<Store>,
     policy: bool,
+    sync: Sync,
     files: VecDeque<Waiting>,
     bytes: u64,
-    /// The directories they are in, each held once: there may be more files than a process may hold open.
-    dirs: HashMap<(u64, u64), Rc<Dir>>,
+    /// The directories they are in: there may be more files than a process may hold open.
+    dirs: Vec<Rc<Dir>>,
 }
 
 #[derive(Debug)]
@@ -79,41 +82,28 @@ impl Batch {
         Batch {
             journal: run.memory.store().filter(|_| policy).cloned(),
             policy,
+            sync: if policy { Sync::Full } else { run.sync },
             files: VecDeque::new(),
             bytes: 0,
-            dirs: HashMap::new(),
+            dirs: Vec::new(),
         }
     }
 
     /// Adds a file that is complete under its temporary name, with what is to be said once it is in place.
-    pub fn add(&mut self, temp: BString, size: u64, spot: &Spot, keep: Option<Backup>, said: Said) -> io::Result<()> {
-        let dir = match self.hold(&spot.dir) {
-            Ok(dir) => dir,
-            Err(error) => {
-                let _ = spot.dir.unlink(temp.as_bstr());
-                return Err(error);
-            }
-        };
+    pub fn add(&mut self, temp: BString, size: u64, spot: &Spot, keep: Option<Backup>, said: Said) {
+        // They come directory by directory.
+        if !self.dirs.last().is_some_and(|last| Rc::ptr_eq(last, &spot.dir)) {
+            self.dirs.push(Rc::clone(&spot.dir));
+        }
         self.bytes += size;
         self.files.push_back(Waiting {
-            dir,
+            dir: Rc::clone(&spot.dir),
             dir_path: spot.path.parent().unwrap_or(Path::new("/")).to_path_buf(),
             temp,
             name: spot.name.clone(),
             keep,
             said,
         });
-        Ok(())
-    }
-
-    fn hold(&mut self, dir: &Dir) -> io::Result<Rc<Dir>> {
-        let id = dir.self_meta()?.inode();
-        if let Some(held) = self.dirs.get(&id) {
-            return Ok(Rc::clone(held));
-        }
-        let held = Rc::new(dir.again()?);
-        self.dirs.insert(id, Rc::clone(&held));
-        Ok(held)
     }
 
     /// Whether these are policy files, which come together or not at all.
@@ -123,7 +113,7 @@ impl Batch {
 
     /// Whether enough has come together to be put in place.
     pub fn is_full(&self) -> bool {
-        !self.policy && (self.files.len() >= MOST_FILES || self.bytes >= MOST_BYTES)
+        !self.policy && (self.files.len() >= MOST_FILES || self.bytes >= MOST_BYTES || self.dirs.len() >= MOST_DIRS)
     }
 
     /// Puts all of them in place. One that cannot be is told, and the others still come; of policy files all or none
@@ -132,7 +122,9 @@ impl Batch {
         if self.files.is_empty() {
             return Ok(());
         }
-        fsx::settle(self.files.iter().map(|file| (&*file.dir, file.temp.as_bstr())))?;
+        if self.sync != Sync::Off {
+            fsx::settle(self.files.iter().map(|file| (&*file.dir, file.temp.as_bstr())))?;
+        }
         self.bytes = 0;
         if self.policy {
             self.commit_policy(run, job)?;
@@ -158,7 +150,10 @@ impl Batch {
                 }
             }
         }
-        self.dirs.values().try_for_each(|dir| dir.sync())
+        match self.sync {
+            Sync::Full => self.dirs.iter().try_for_each(|dir| dir.sync()),
+            Sync::Off | Sync::Rename => Ok(()),
+        }
     }
 
     fn commit_policy(&mut self, run: &mut Run<'_>, job: &Job) -> io::Result<()> {
@@ -191,7 +186,7 @@ impl Batch {
             self.go_back(done, held);
             return Err(error);
         }
-        self.dirs.values().try_for_each(|dir| dir.sync())?;
+        self.dirs.iter().try_for_each(|dir| dir.sync())?;
         for (file, held) in self.files.iter().zip(held) {
             held.let_go(&file.dir);
         }

@@ -1,11 +1,13 @@
 //! What a run remembers of earlier ones: when each promise was last looked after.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Job;
 use super::checksums::Watched;
 use super::history::Notes;
 use super::report::Report;
+use crate::fsx::Digests;
 use crate::policy::Phase;
 use crate::state::{Promises, Store, key_of};
 
@@ -27,7 +29,12 @@ pub struct Memory {
     /// What the run has to tell at its end.
     pub(super) notes: Notes,
     written: Instant,
+    /// Digests of files that were compared; read when the first one is.
+    sums: Option<Rc<Digests>>,
 }
+
+/// The file of the digests.
+const SUMS: &str = "sums";
 
 impl Memory {
     /// Nothing is remembered and nothing will be.
@@ -39,6 +46,26 @@ impl Memory {
             watched: Watched::default(),
             notes: Notes::default(),
             written: Instant::now(),
+            sums: None,
+        }
+    }
+
+    /// Digests of files, by the stamps of the files.
+    pub fn sums(&mut self) -> Rc<Digests> {
+        let store = &self.store;
+        let sums = self.sums.get_or_insert_with(|| {
+            let kept = store.as_ref().and_then(|store| store.cached(SUMS));
+            Rc::new(kept.map_or_else(Digests::default, |(bytes, _)| Digests::from_bytes(&bytes)))
+        });
+        Rc::clone(sums)
+    }
+
+    /// Keeps what was learnt of files for the next run. What cannot be kept is only read again.
+    pub fn keep_sums(&self) {
+        if let (Some(store), Some(sums)) = (&self.store, &self.sums)
+            && let Some(bytes) = sums.to_bytes()
+        {
+            let _ = store.cache(SUMS, &bytes);
         }
     }
 

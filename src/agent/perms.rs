@@ -48,7 +48,7 @@ impl Wish {
     }
 
     /// Whether nothing is to be changed.
-    fn is_met_by(&self, meta: &Meta) -> bool {
+    pub fn is_met_by(&self, meta: &Meta) -> bool {
         // An access list is only seen by looking.
         self.acl.is_none()
             && self.uid_for(meta.uid()).is_none()

@@ -14,7 +14,7 @@ use super::resources::Resources;
 use super::visit::{Begun, Counts, Outcome};
 use super::{Job, Memory, RunOptions, Sources, no_effect};
 use crate::facts::Machine;
-use crate::fsx::Dir;
+use crate::fsx::{Dir, Sync};
 use crate::policy::{ClassExpr, Context, Phase, PolicyError, Program, Rule, Section, SequenceEntry};
 use crate::sys::Paths;
 
@@ -57,6 +57,8 @@ pub struct Run<'a> {
     pub now: jiff::Zoned,
     /// Nothing is changed: `-n`, or `DryRun` in the policy.
     pub dry: bool,
+    /// How durable copies are before they count.
+    pub sync: Sync,
     /// Why the run is to end.
     pub stop: Option<Stop>,
     /// The run shall end with status 1: something of the policy could not be carried out at all.
@@ -119,6 +121,7 @@ impl<'a> Run<'a> {
             resources: parts.resources,
             now: parts.now,
             dry,
+            sync: Sync::default(),
             stop: None,
             broken: false,
             counts: Counts::default(),
@@ -184,6 +187,7 @@ impl<'a> Run<'a> {
             self.pass = pass;
             for entry in self.sequence.clone() {
                 if self.stop.is_some() {
+                    self.memory.keep_sums();
                     return self.memory.save(&mut self.report);
                 }
                 super::owner::forget();
@@ -201,6 +205,7 @@ impl<'a> Run<'a> {
         }
         self.visit(ALERTS);
         self.pass_over_left_out();
+        self.memory.keep_sums();
         self.memory.save(&mut self.report);
     }
 

@@ -7,8 +7,8 @@ use bstr::{BStr, ByteSlice};
 
 use super::sources::{OpenOptions, Sources, is_local};
 use crate::fsx::{Local, Source, SourceError};
-use crate::state::{Direction, Sighting};
-use crate::sync::{self, Remote};
+use crate::state::{Direction, Sighting, Store};
+use crate::sync::{self, Remote, Shelf};
 use crate::sys::Paths;
 
 /// The servers of a run.
@@ -94,7 +94,11 @@ impl Sources for Servers {
             };
         }
         match self.open.get_mut(name) {
-            Some(remote) => Ok(Box::new(remote)),
+            Some(remote) => {
+                let shelf = options.memory.clone().map(|store| Box::new(Manifests(store)) as _);
+                remote.set_shelf(shelf);
+                Ok(Box::new(remote))
+            }
             None => Err(SourceError::Missing),
         }
     }
@@ -105,5 +109,21 @@ impl Sources for Servers {
 
     fn take_notes(&mut self) -> Vec<String> {
         self.open.values_mut().flat_map(Remote::take_notes).collect()
+    }
+}
+
+/// Manifests in the store, each in a file of its own. The checksum of the file is the digest of the manifest.
+struct Manifests(Store);
+
+const MANIFESTS: &str = "manifests";
+
+impl Shelf for Manifests {
+    fn find(&self, name: &str) -> Option<(Vec<u8>, [u8; 32])> {
+        self.0.cached(&format!("{MANIFESTS}/{name}"))
+    }
+
+    fn keep(&self, name: &str, body: &[u8], _digest: &[u8; 32]) {
+        // Not kept, it is only sent again: nothing to be told.
+        let _ = self.0.cache_in(MANIFESTS, name, body);
     }
 }

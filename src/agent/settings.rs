@@ -5,6 +5,7 @@ use bstr::{BString, ByteSlice};
 use super::Run;
 use super::job::{BytesPath, boolean};
 use crate::facts::Machine;
+use crate::fsx::Sync;
 use crate::policy::{Context, Ere};
 
 impl Run<'_> {
@@ -27,6 +28,13 @@ impl Run<'_> {
         {
             self.report
                 .error(format_args!("SyslogFacility: there is no facility {facility}"));
+        }
+        if let Some(word) = self.setting("Sync") {
+            self.sync = Sync::named(&word).unwrap_or_else(|| {
+                let text = format_args!("Sync is off, rename or full, not {word}: it is rename");
+                self.report.error(text);
+                Sync::default()
+            });
         }
         ignore_interfaces(&mut self.ctx, self.machine);
         if let Some(dir) = self.setting("moduledirectory") {

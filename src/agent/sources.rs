@@ -6,7 +6,7 @@ use bstr::{BStr, ByteSlice};
 
 use super::Run;
 use crate::fsx::{Local, Source, SourceError};
-use crate::state::Sighting;
+use crate::state::{Sighting, Store};
 
 /// How a server is to be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct OpenOptions {
     pub timeout: Option<Duration>,
     /// `BindToInterface`
     pub bind: Option<std::net::IpAddr>,
+    /// Where manifests are remembered from run to run.
+    pub memory: Option<Store>,
 }
 
 impl OpenOptions {
@@ -33,6 +35,7 @@ impl OpenOptions {
             timeout: setting("TimeOut")
                 .and_then(|text| text.to_str().ok()?.trim().parse().ok())
                 .map(|seconds: u64| Duration::from_secs(seconds.clamp(3, 60))),
+            memory: run.memory.store().cloned(),
             bind: setting("BindToInterface").and_then(|text| text.to_str().ok()?.trim().parse().ok()),
             ..OpenOptions::default()
         }

@@ -5,6 +5,7 @@
 //! | `tree` | what a tree holds: [`Entry`], [`Select`], and where content comes from: [`Source`] |
 //! | `place` | a path resolved once: the directory that holds an object, open, and the object's name: [`Place`] |
 //! | `scan` | walking a tree into entries: [`scan()`] |
+//! | `digests` | digests remembered by the stamps of files: [`Digests`] |
 //! | `link` | links put in place in one step; what had a name before: [`Held`] |
 //! | `local` | this machine as a source: [`Local`] |
 //! | `replace` | a new file in place of an old one, whole or not at all: [`Fresh`] |
@@ -14,6 +15,7 @@
 //! | `wild` | shell wildcards on byte strings |
 
 mod backup;
+mod digests;
 mod link;
 mod local;
 mod place;
@@ -26,11 +28,12 @@ mod wild;
 
 pub use crate::sys::at::{Dir, Meta, Node, Object};
 pub use backup::{Backup, Kept, Saved, canonical, save, save_unsynced};
+pub use digests::{Digested, Digests, Stamp};
 pub use link::{Held, place_hard_link, place_symlink};
 pub use local::Local;
 pub use place::Place;
 pub use remove::remove_tree;
-pub use replace::{Fresh, Wanted, settle, write_whole};
+pub use replace::{Fresh, Sync, Wanted, settle, write_whole};
 pub use scan::{Bounds, DigestOf, digest_of, scan, scan_in};
 pub use stray::{is_temporary, sweep};
 pub use tree::{Deliver, Entry, Kind, Select, Source, SourceError};

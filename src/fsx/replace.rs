@@ -194,6 +194,30 @@ impl Drop for Fresh<'_> {
     }
 }
 
+/// How far what is written must have come before it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// The kernel writes it when it likes: after a power cut a new file may be empty.
+    Off,
+    /// Content is on the disk before it gets its name: after a power cut there is the old file or the new one.
+    #[default]
+    Rename,
+    /// Names are on the disk, too, before anything is said to be done.
+    Full,
+}
+
+impl Sync {
+    /// `off`, `rename` or `full`.
+    pub fn named(word: &[u8]) -> Option<Sync> {
+        match word.to_ascii_lowercase().as_slice() {
+            b"off" => Some(Sync::Off),
+            b"rename" => Some(Sync::Rename),
+            b"full" => Some(Sync::Full),
+            _ => None,
+        }
+    }
+}
+
 /// Makes files that were staged durable: one by one where they are few, otherwise whole file systems at once, which costs
 /// the same for a thousand files as for one.
 pub fn settle<'f>(files: impl IntoIterator<Item = (&'f Dir, &'f BStr)>) -> io::Result<()> {
@@ -203,7 +227,11 @@ pub fn settle<'f>(files: impl IntoIterator<Item = (&'f Dir, &'f BStr)>) -> io::R
         return files.iter().try_for_each(|(dir, name)| dir.read(name)?.sync_all());
     }
     let mut devices = Vec::new();
+    let mut last: Option<&Dir> = None;
     for (dir, _) in files {
+        if last.replace(dir).is_some_and(|last| std::ptr::eq(last, dir)) {
+            continue;
+        }
         let device = dir.self_meta()?.inode().0;
         if !devices.contains(&device) {
             dir.sync_file_system()?;

@@ -84,9 +84,18 @@ fn digest_in(dir: &Dir, name: &BStr, _: &Meta) -> io::Result<[u8; 32]> {
 }
 
 /// blake3 of everything a reader gives.
-pub fn digest_of(mut reader: impl Read) -> io::Result<[u8; 32]> {
+pub fn digest_of(reader: impl Read) -> io::Result<[u8; 32]> {
+    digest_sized(reader, u64::MAX)
+}
+
+/// As [`digest_of`], of about so many bytes: a small file does not pay for a large buffer.
+pub(super) fn digest_sized(mut reader: impl Read, size: u64) -> io::Result<[u8; 32]> {
+    const LEAST: usize = 512;
+    const MOST: usize = 128 * 1024;
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 128 * 1024];
+    // One more than the size, so that the end is seen without a full buffer before it.
+    let size = usize::try_from(size).unwrap_or(MOST).saturating_add(1);
+    let mut buffer = vec![0; size.clamp(LEAST, MOST)];
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(*hasher.finalize().as_bytes()),

@@ -73,7 +73,7 @@ pub struct Entry {
 }
 
 /// Which part of a tree is wanted. Patterns are shell wildcards on names or whole relative paths.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Select {
     /// How many levels of directories are entered; 0 = the root only, `u32::MAX` = all.
     pub recurse: u32,
@@ -124,6 +124,17 @@ pub trait Source {
     /// What is at `root`: the root's own entry first, parents before children, names in byte order.
     fn manifest(&mut self, root: &Path, select: &Select) -> Result<Vec<Entry>, SourceError>;
 
+    /// As [`Source::manifest`]. Where the manifest of an earlier run is remembered, `meanwhile` is given that while the
+    /// source still looks whether it holds: what is here can be looked at in the same time.
+    fn manifest_while(
+        &mut self,
+        root: &Path,
+        select: &Select,
+        _meanwhile: &mut dyn FnMut(&[Entry]),
+    ) -> Result<Vec<Entry>, SourceError> {
+        self.manifest(root, select)
+    }
+
     /// What could not be read below the root when [`Source::manifest`] was last called: the path below the root and the
     /// cause. Nothing may be concluded about what is there, so nothing may be purged there.
     fn unread(&self) -> &[(BString, String)] {
@@ -142,6 +153,15 @@ impl<S: Source + ?Sized> Source for &mut S {
 
     fn manifest(&mut self, root: &Path, select: &Select) -> Result<Vec<Entry>, SourceError> {
         (**self).manifest(root, select)
+    }
+
+    fn manifest_while(
+        &mut self,
+        root: &Path,
+        select: &Select,
+        meanwhile: &mut dyn FnMut(&[Entry]),
+    ) -> Result<Vec<Entry>, SourceError> {
+        (**self).manifest_while(root, select, meanwhile)
     }
 
     fn unread(&self) -> &[(BString, String)] {

@@ -75,6 +75,7 @@ pub(super) static SCALARS: &[&str] = &[
     "faculty",
     "skipidentify",
     "splaytime",
+    "sync",
     "syslogfacility",
     "timeout",
     "umask",

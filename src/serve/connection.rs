@@ -14,7 +14,7 @@ use super::identity::identify;
 use super::rules::Peer;
 use super::server::{Seat, Shared};
 use super::session::{Refusal, Session, Step};
-use crate::digest::Blake3;
+use super::trees::unread_reply;
 use crate::fsx::Select;
 use crate::keys::PublicKey;
 use crate::tls::{Deadline, ServerStream};
@@ -232,20 +232,16 @@ impl Connection<'_> {
                 None => Ok(()),
                 Some(kind) => Err((*kind).into()),
             };
-            view.manifest(&opened, root, select, &shared.digests, &mut tick)
+            view.manifest(&opened, root, select, (&shared.trees, &shared.digests), &mut tick)
         });
         if let Some(kind) = gone {
             return Err(kind.into());
         }
-        let (entries, unread) = match found {
+        let manifest = match found {
             Ok(found) => found,
             Err(refusal) => return self.refuse(id, refusal),
         };
-        let unread: Vec<Reply> = unread
-            .into_iter()
-            .map(|(path, text)| Reply::Unread { path, text: cut(text) })
-            .collect();
-        let digest = match digest(&entries, &unread) {
+        let digest = match manifest.digest() {
             Ok(digest) => digest,
             Err(error) => {
                 let text = format!("{root} cannot be listed: {error}");
@@ -255,17 +251,17 @@ impl Connection<'_> {
         if known == Some(digest) {
             return self.reply(id, &Reply::Unchanged);
         }
-        let mut rest = &entries[..];
+        let mut rest = manifest.entries();
         while !rest.is_empty() {
             let put = wire::put_entries(self.stream.buffer(), id, rest, &mut |_| ())
                 .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
             rest = rest.get(put..).unwrap_or_default();
             self.flush_when_large()?;
         }
-        for reply in &unread {
-            self.reply(id, reply)?;
+        for (path, why) in manifest.unread() {
+            self.reply(id, &unread_reply(path, why))?;
         }
-        let count = entries.len() as u64;
+        let count = manifest.entries().len() as u64;
         ::log::debug!("{}: sent the manifest of {root}, {count} entries", self.who);
         self.reply(id, &Reply::ManifestEnd { count, digest })
     }
@@ -384,23 +380,6 @@ impl Connection<'_> {
         line.chunks(wire::MAX_TEXT)
             .try_for_each(|piece| self.reply(id, &Reply::Line(piece.into())))
     }
-}
-
-/// The digest of a manifest: its encoded entries, then what could not be read.
-fn digest(entries: &[crate::fsx::Entry], unread: &[Reply]) -> Result<[u8; 32], wire::WireError> {
-    let mut hasher = Blake3::new();
-    let mut scratch = Vec::new();
-    for entry in entries {
-        scratch.clear();
-        wire::put_entry(entry, &mut scratch)?;
-        hasher.update(&scratch);
-    }
-    for reply in unread {
-        scratch.clear();
-        reply.encode(0, &mut scratch)?;
-        hasher.update(scratch.get(wire::HEADER..).unwrap_or_default());
-    }
-    Ok(hasher.finish())
 }
 
 /// A text that fits into a frame.

@@ -6,15 +6,17 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use bstr::{BStr, BString, ByteSlice};
 use nix::unistd::User;
 
-use super::digests::Digests;
 use super::rules::{Access, Decision, Peer, Reals, covers};
 use super::session::{Refusal, denied};
-use crate::fsx::{Bounds, Dir, Entry, Kind, Meta, Select, scan_in};
-use crate::wire::{Code, Want};
+use super::trees::{self, Tree, Trees};
+use crate::fsx::{Bounds, Digests, Dir, Entry, Kind, Meta, Select, scan_in};
+use crate::sys::clock::Moment;
+use crate::wire::{Code, Want, WireError};
 
 /// The most objects one manifest may have.
 const MAX_ENTRIES: usize = 1_000_000;
@@ -38,8 +40,72 @@ pub struct Root {
     real: BString,
 }
 
-/// A manifest, and what could not be read: path below the root and cause.
-pub type Manifest = (Vec<Entry>, Vec<(BString, String)>);
+/// A manifest: a tree as all see it who may see everything, or a part of it.
+pub struct Manifest {
+    tree: Arc<Tree>,
+    own: Option<Part>,
+}
+
+/// Entries, and what could not be read: path below the root and cause.
+type Part = (Vec<Entry>, Vec<(BString, String)>);
+
+impl Manifest {
+    /// Its entries.
+    pub fn entries(&self) -> &[Entry] {
+        self.own.as_ref().map_or(&self.tree.entries, |(entries, _)| entries)
+    }
+
+    /// What could not be read.
+    pub fn unread(&self) -> &[(BString, String)] {
+        self.own.as_ref().map_or(&self.tree.unread, |(_, unread)| unread)
+    }
+
+    /// Its digest.
+    pub fn digest(&self) -> Result<[u8; 32], WireError> {
+        match &self.own {
+            Some((entries, unread)) => trees::digest(entries, unread),
+            None => self.tree.digest(),
+        }
+    }
+}
+
+/// Looks at everything in a tree.
+fn walk(
+    root: &Root,
+    asked: &BStr,
+    select: &Select,
+    digests: &Digests,
+    tick: &mut dyn FnMut() -> io::Result<()>,
+) -> Result<Tree, Refusal> {
+    digests.mind_clock();
+    let clock = Moment::now();
+    let mut unread = Vec::new();
+    let mut solid = true;
+    // Both the walk and the reading of a file tick.
+    let tick = RefCell::new(tick);
+    let mut digest = |dir: &Dir, name: &BStr, meta: &Meta| {
+        let found = digests.of(dir, name, meta, &mut || (tick.borrow_mut())())?;
+        solid &= found.settled;
+        Ok(found.digest)
+    };
+    let bounds = Bounds {
+        limit: MAX_ENTRIES,
+        tick: &mut || (tick.borrow_mut())(),
+    };
+    let scanned = scan_in(
+        &root.dir,
+        root.name.as_ref().map(|name| name.as_bstr()),
+        select,
+        bounds,
+        &mut digest,
+        &mut |path, error| unread.push((path.to_owned(), error.to_string())),
+    );
+    match scanned {
+        Ok(entries) => Ok(Tree::new(entries, unread, select, clock, solid)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing(asked)),
+        Err(error) => Err(failed(asked, &error)),
+    }
+}
 
 impl<'a> View<'a> {
     /// Looks up where the paths of the rules are now.
@@ -121,32 +187,33 @@ impl<'a> View<'a> {
         root: &Root,
         asked: &BStr,
         select: &Select,
-        digests: &Digests,
+        (trees, digests): (&Trees, &Digests),
         tick: &mut dyn FnMut() -> io::Result<()>,
     ) -> Result<Manifest, Refusal> {
-        let mut unread = Vec::new();
-        // Both the walk and the reading of a file tick.
+        let name = root.name.as_ref().map(|name| name.as_bstr());
+        // The key says also which of a link and what it leads to was asked for.
+        let mut key = root.real.clone();
+        if name.is_none() {
+            key.push(b'/');
+        }
+        // Both the wait for another one's look and our own tick.
         let tick = RefCell::new(tick);
-        let mut tick_read = || (tick.borrow_mut())();
-        let mut tick_walk = || (tick.borrow_mut())();
-        let mut digest = |dir: &Dir, name: &BStr, meta: &Meta| digests.of(dir, name, meta, &mut tick_read);
-        let bounds = Bounds {
-            limit: MAX_ENTRIES,
-            tick: &mut tick_walk,
-        };
-        let scanned = scan_in(
-            &root.dir,
-            root.name.as_ref().map(|name| name.as_bstr()),
+        let tree = trees.now(
+            key.as_ref(),
             select,
-            bounds,
-            &mut digest,
-            &mut |path, error| unread.push((path.to_owned(), error.to_string())),
-        );
-        let mut entries = match scanned {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(asked)),
-            Err(error) => return Err(failed(asked, &error)),
+            |tree| tree.holds(&root.dir, name),
+            || walk(root, asked, select, digests, &mut || (tick.borrow_mut())()),
+            &mut || (tick.borrow_mut())(),
+        )?;
+        let own = match self.access.throughout(&self.reals, root.real.as_ref(), self.peer) {
+            Some(map_root) if tree.entries.iter().all(|entry| self.shown(map_root, entry)) => None,
+            _ => Some(self.part(root, asked, &tree)?),
         };
+        Ok(Manifest { tree, own })
+    }
+
+    /// The part of a tree that the client may see.
+    fn part(&self, root: &Root, asked: &BStr, tree: &Tree) -> Result<Part, Refusal> {
         let mut hidden: Option<BString> = None;
         let mut visible = |path: &BStr| {
             if hidden.as_ref().is_some_and(|top| covers(top.as_ref(), path)) {
@@ -158,17 +225,24 @@ impl<'a> View<'a> {
             }
             seen
         };
-        entries.retain(|entry| visible(entry.path.as_ref()));
+        let seen = tree.entries.iter().filter(|entry| visible(entry.path.as_ref()));
+        let mut entries: Vec<Entry> = seen.cloned().collect();
         for entry in entries.iter_mut().filter(|entry| entry.digest.is_some()) {
             let whole = join(root.real.as_ref(), entry.path.as_ref());
             let (_, map_root) = self.granted(whole.as_ref(), asked)?;
-            // The digest of what may not be read would tell a guess at its content from the truth.
-            if entry.kind == Kind::File && !self.readable(map_root, entry.mode, entry.uid) {
+            if !self.shown(map_root, entry) {
                 entry.digest = None;
             }
         }
-        unread.retain(|(path, _)| self.visible(root, path.as_ref()));
-        Ok((entries, unread))
+        let unread = tree.unread.iter();
+        let unread = unread.filter(|(path, _)| self.visible(root, path.as_ref())).cloned();
+        Ok((entries, unread.collect()))
+    }
+
+    /// Whether all is shown of an entry: the digest of what may not be read would tell a guess at its content from the
+    /// truth.
+    fn shown(&self, map_root: bool, entry: &Entry) -> bool {
+        entry.digest.is_none() || entry.kind != Kind::File || self.readable(map_root, entry.mode, entry.uid)
     }
 
     fn visible(&self, root: &Root, path: &BStr) -> bool {

@@ -7,7 +7,7 @@
 //! | `identity` | whose key it is |
 //! | `session` | what each request of a client leads to; no I/O |
 //! | `files` | opening what was granted, manifests, content |
-//! | `digests` | digests kept in memory |
+//! | `trees` | trees as they were last found, shared by all clients |
 //! | `exec` | starting the agent for cfrun |
 //! | `seen` | clients that were here, until they are written down |
 //! | `connection` | one connection: reads requests, does what the session says |
@@ -15,7 +15,6 @@
 
 mod config;
 mod connection;
-mod digests;
 mod exec;
 mod files;
 mod identity;
@@ -25,6 +24,7 @@ mod server;
 mod session;
 #[cfg(test)]
 mod tests;
+mod trees;
 
 pub use config::{Config, load};
 pub use rules::{Access, Decision, Pattern, Peer, Rule};

@@ -218,6 +218,30 @@ impl Access {
         }
     }
 
+    /// Where the same is decided about a whole tree, because no rule that counts for the peer begins inside it: whether
+    /// the peer's root may read files that belong to others. `None`: each path must be decided, or it is not granted.
+    pub fn throughout(&self, reals: &Reals, top: &BStr, peer: &Peer) -> Option<bool> {
+        let Decision::Granted { root, .. } = self.decide(reals, top, peer) else {
+            return None;
+        };
+        let touches = |rule: &Rule, real: Option<&BString>, outside_too: bool| {
+            [real.unwrap_or(&rule.path), &rule.path]
+                .into_iter()
+                .any(|base| covers(top, base.as_ref()) || outside_too && covers(base.as_ref(), top))
+        };
+        let deciding = |(i, rule): &(usize, &Rule)| {
+            let real = reals.admit.get(*i).unwrap_or(&rule.path);
+            covers(real.as_ref(), top) || covers(rule.path.as_ref(), top)
+        };
+        // Rules before the one that decides about the top come first inside, too.
+        let before = self.admit.iter().enumerate().take_while(|pair| !deciding(pair));
+        let mut inside = before.map(|(i, rule)| touches(rule, reals.admit.get(i), false));
+        let mut denied = self.deny.iter().enumerate();
+        let whole = !inside.any(|touches| touches)
+            && !denied.any(|(i, deny)| touches(deny, reals.deny.get(i), true) && denies(&deny.hosts, peer));
+        whole.then_some(root)
+    }
+
     /// Whether any rule asks for names.
     pub fn names_needed(&self) -> bool {
         self.admit
@@ -323,6 +347,51 @@ mod tests {
         assert!(grants(&patterns, &peer("10.1.2.3", &[])));
         assert!(!grants(&patterns, &peer("192.0.2.1", &["10.1.evil.example"])));
         assert!(grants(&list("10.1.*.*"), &peer("10.1.2.3", &[])));
+    }
+
+    #[test]
+    fn a_tree_is_decided_as_a_whole_only_where_each_path_in_it_would_be_decided_alike() {
+        let me = peer("10.0.0.1", &[]);
+        let access = |admit: &[(&str, &str)], deny: &[(&str, &str)]| Access {
+            admit: admit.iter().map(|(path, hosts)| rule(path, hosts)).collect(),
+            deny: deny.iter().map(|(path, hosts)| rule(path, hosts)).collect(),
+        };
+        let whole = |access: &Access, top: &str| access.throughout(&Reals::default(), top.into(), &me);
+        let plain = access(&[("/srv", "10.0.0.1")], &[]);
+        assert_eq!(whole(&plain, "/srv"), Some(false));
+        assert_eq!(whole(&plain, "/srv/a/b"), Some(false));
+        assert_eq!(whole(&plain, "/"), None);
+        assert_eq!(whole(&plain, "/other"), None);
+        assert_eq!(whole(&access(&[("/srv", "10.0.0.2")], &[]), "/srv"), None);
+        // A rule that stands first and begins inside decides there.
+        let inner = access(&[("/srv/a", "10.0.0.2"), ("/srv", "10.0.0.1")], &[]);
+        assert_eq!(whole(&inner, "/srv"), None);
+        assert_eq!(whole(&inner, "/srv/b"), Some(false));
+        let later = access(&[("/srv", "10.0.0.1"), ("/srv/a", "10.0.0.2")], &[]);
+        assert_eq!(whole(&later, "/srv"), Some(false));
+        for (deny, hosts, expected) in [
+            ("/srv/a", "10.0.0.1", None),
+            ("/srv/a", "10.0.0.2", Some(false)),
+            ("/srv/ab", "10.0.0.1", Some(false)),
+            ("/srv/a/b/c", "name.example.org", None),
+        ] {
+            let denied = access(&[("/srv", "10.0.0.1")], &[(deny, hosts)]);
+            assert_eq!(
+                whole(&denied, if deny == "/srv/ab" { "/srv/a" } else { "/srv" }),
+                expected,
+                "{deny}"
+            );
+        }
+        // Where the rule for the inside really is.
+        let reals = Reals {
+            admit: vec!["/srv".into()],
+            deny: vec!["/srv/real".into()],
+        };
+        let denied = access(&[("/srv", "10.0.0.1")], &[("/elsewhere", "10.0.0.1")]);
+        assert_eq!(denied.throughout(&reals, "/srv".into(), &me), None);
+        let mut rooted = plain;
+        rooted.admit[0].root = list("10.0.0.1");
+        assert_eq!(whole(&rooted, "/srv"), Some(true));
     }
 
     #[test]

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::connection::Connection;
-use super::digests::Digests;
 use super::rules::{Peer, denies, grants};
 use super::seen::Seen;
 use super::session::Session;
+use super::trees::Trees;
+use crate::fsx::Digests;
 use crate::keys::Store;
 use crate::state::Sighting;
 use crate::tls::{Deadline, Identity, TlsError, refuse};
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     pub identity: Identity,
     pub store: Store,
     pub digests: Digests,
+    pub trees: Trees,
     pub seen: Seen,
     pub limits: Limits,
     config: RwLock<Arc<Config>>,
@@ -201,6 +203,7 @@ impl Server {
                 identity,
                 store,
                 digests: Digests::default(),
+                trees: Trees::default(),
                 seen: Seen::default(),
                 limits,
                 config: RwLock::new(Arc::new(config)),

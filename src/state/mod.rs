@@ -4,6 +4,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `store` | [`Store`]: reading, updating and locking of such files |
+//! | `cache` | files that only save work |
 //! | `records` | what is in them: [`Promises`], [`Digests`], [`Classes`], [`Runs`] |
 //! | `history` | how past runs were: [`History`] |
 //! | `hosts` | when other hosts were seen: [`Hosts`] |
@@ -12,6 +13,7 @@
 //! | `single` | the lock against two agents at once: [`Single`] |
 
 mod audit;
+mod cache;
 mod history;
 mod hosts;
 mod records;

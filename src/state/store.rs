@@ -16,7 +16,7 @@ const LIMIT: u64 = 256 << 20;
 const MAGIC: &str = "dsau-state 1 ";
 
 /// A directory of state files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     dir: PathBuf,
     reads_only: bool,
@@ -126,7 +126,7 @@ impl Store {
         Ok(damage)
     }
 
-    fn may_write(&self) -> io::Result<()> {
+    pub(super) fn may_write(&self) -> io::Result<()> {
         match self.reads_only {
             true => Err(io::Error::new(
                 io::ErrorKind::ReadOnlyFilesystem,
@@ -147,7 +147,7 @@ impl Store {
 }
 
 /// The content of a file, up to one byte more than is allowed; `None` = it is not there.
-fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     match File::open(path) {
         Ok(file) => file.take(LIMIT + 1).read_to_end(&mut bytes)?,

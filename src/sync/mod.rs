@@ -7,14 +7,19 @@
 //! |---|---|
 //! | `connect` | addresses, TCP, keys, the greeting |
 //! | `remote` | a server as a [`crate::fsx::Source`]; starting its agent |
+//! | `order` | in which order a manifest comes |
+//! | `shelf` | manifests remembered from run to run |
 //! | `content` | a file as it arrives |
 
 mod connect;
 mod content;
+mod order;
 mod remote;
+mod shelf;
 
 pub use connect::{Options, connect, port, resolve};
 pub use remote::{Listing, Remote};
+pub use shelf::Shelf;
 
 /// Why a host cannot be asked: the original's words for the first thing that goes wrong.
 pub const NO_KEYS: &str = "No public/private key pair exists, create one with cfkey";

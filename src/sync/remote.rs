@@ -1,6 +1,6 @@
 //! A server as a source of trees, and its agent as something to start.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -9,8 +9,9 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::connect::{Dial, next};
 use super::content::{Content, End};
-use crate::digest::Blake3;
-use crate::fsx::{Deliver, Entry, Kind, Select, Source, SourceError};
+use super::order::Order;
+use super::shelf::{self, Shelf};
+use crate::fsx::{Deliver, Entry, Select, Source, SourceError};
 use crate::tls::{ClientStream, Deadline};
 use crate::wire::{self, Reply, Request, WANT_SIZE, WANT_WINDOW, Want};
 
@@ -26,6 +27,7 @@ pub struct Remote {
     id: u32,
     unread: Vec<(BString, String)>,
     notes: Vec<String>,
+    shelf: Option<Box<dyn Shelf>>,
 }
 
 /// What a server says about a tree.
@@ -46,7 +48,13 @@ impl Remote {
             id: 0,
             unread: Vec::new(),
             notes,
+            shelf: None,
         })
+    }
+
+    /// Where manifests are remembered from now on.
+    pub fn set_shelf(&mut self, shelf: Option<Box<dyn Shelf>>) {
+        self.shelf = shelf;
     }
 
     /// The address of the server.
@@ -61,63 +69,73 @@ impl Remote {
 
     /// As [`Source::manifest`]; a tree that is still what `known` stands for costs one short exchange.
     pub fn list(&mut self, root: &Path, select: &Select, known: Option<[u8; 32]>) -> Result<Listing, SourceError> {
+        let id = self.ask(root, select, known)?;
+        self.hear(id, known.is_some()).map(|(listing, _)| listing)
+    }
+
+    /// Asks for a manifest; gives the number of the request, which is on its way.
+    fn ask(&mut self, root: &Path, select: &Select, known: Option<[u8; 32]>) -> Result<u32, SourceError> {
         self.unread.clear();
-        let request = Request::Manifest {
+        let id = self.send(Request::Manifest {
             root: root.as_os_str().as_bytes().into(),
             known,
             select: select.clone(),
-        };
-        let id = self.send(request)?;
+        })?;
+        let flushed = self.stream()?.flush();
+        flushed.map_err(|error| {
+            self.stream = None;
+            self.dial.lost(error)
+        })?;
+        Ok(id)
+    }
+
+    /// The manifest that was asked for, and its entries as they are encoded.
+    fn hear(&mut self, id: u32, known: bool) -> Result<(Listing, Vec<u8>), SourceError> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut hasher = Blake3::new();
-        let mut scratch = Vec::new();
+        // Digested in one go at the end: that is much faster than entry by entry.
+        let mut body = Vec::new();
         let mut order = Order::default();
-        let mut bytes = 0;
         loop {
             match self.reply(id)? {
                 Reply::Alive => {}
-                Reply::Unchanged if known.is_some() && entries.is_empty() => return Ok(Listing::Unchanged),
+                Reply::Unchanged if known && entries.is_empty() => return Ok((Listing::Unchanged, body)),
                 Reply::Entries(more) => {
-                    if entries.len() + more.len() > MAX_ENTRIES {
+                    if entries.len() + more.len() > MAX_ENTRIES || !self.unread.is_empty() {
                         return Err(self.broken("a manifest that does not end"));
                     }
                     for entry in more {
                         if !order.takes(&entry) {
                             return Err(self.broken("a manifest in disorder"));
                         }
-                        scratch.clear();
-                        if wire::put_entry(&entry, &mut scratch).is_err() {
+                        if wire::put_entry(&entry, &mut body).is_err() {
                             return Err(self.broken("an entry that cannot be"));
                         }
-                        bytes += scratch.len();
-                        if bytes > MAX_BYTES {
+                        if body.len() > MAX_BYTES {
                             return Err(self.broken("a manifest that does not end"));
                         }
-                        hasher.update(&scratch);
                         entries.push(entry);
                     }
                 }
                 Reply::Unread { path, text } => {
-                    bytes += path.len() + text.len();
-                    if self.unread.len() >= MAX_ENTRIES || bytes > MAX_BYTES {
+                    if self.unread.len() >= MAX_ENTRIES || body.len() > MAX_BYTES {
                         return Err(self.broken("a manifest that does not end"));
                     }
-                    scratch.clear();
+                    let mut scratch = Vec::new();
                     let why = crate::log::clean(&text.to_string());
                     let reply = Reply::Unread {
                         path: path.clone(),
                         text,
                     };
                     if reply.encode(0, &mut scratch).is_ok() {
-                        hasher.update(scratch.get(wire::HEADER..).unwrap_or_default());
+                        body.extend_from_slice(scratch.get(wire::HEADER..).unwrap_or_default());
                     }
                     self.unread.push((path, why));
                 }
                 Reply::ManifestEnd { count, digest } => {
-                    if count != entries.len() as u64 || digest != hasher.finish() {
+                    if count != entries.len() as u64 || digest != crate::digest::blake3(&body) {
                         return Err(self.broken("a manifest that does not agree with its digest"));
                     }
-                    return Ok(Listing::Entries(entries, digest));
+                    return Ok((Listing::Entries(entries, digest), body));
                 }
                 Reply::Error { code, text } => return Err(self.dial.said(code, &text)),
                 _ => return Err(self.broken("a reply that does not belong into a manifest")),
@@ -288,52 +306,51 @@ impl Drop for Remote {
     }
 }
 
-/// The order of a manifest: the root, then what is in it as a walk finds it, names of a directory in byte order. So nothing
-/// comes twice, and nothing stands in what is no directory.
-#[derive(Default)]
-struct Order {
-    /// The last entry; none before the root.
-    last: Option<BString>,
-    /// The directories it stands in and, where it is one, itself.
-    dirs: Vec<BString>,
-}
-
-impl Order {
-    fn takes(&mut self, entry: &Entry) -> bool {
-        let path = entry.path.as_bstr();
-        let fits = match &self.last {
-            None => path.is_empty(),
-            Some(last) => last.split(|b| *b == b'/').lt(path.split(|b| *b == b'/')),
-        };
-        let parent = match path.rfind_byte(b'/') {
-            Some(at) => path.get(..at).unwrap_or_default(),
-            None => b"",
-        };
-        if self.last.is_some() {
-            while self.dirs.last().is_some_and(|dir| dir.as_slice() != parent) {
-                self.dirs.pop();
-            }
-            if self.dirs.is_empty() {
-                return false;
-            }
-        }
-        if entry.kind == Kind::Dir {
-            self.dirs.push(entry.path.clone());
-        }
-        self.last = Some(entry.path.clone());
-        fits
-    }
-}
-
 impl Source for Remote {
     fn name(&self) -> &str {
         &self.dial.server
     }
 
     fn manifest(&mut self, root: &Path, select: &Select) -> Result<Vec<Entry>, SourceError> {
-        match self.list(root, select, None)? {
-            Listing::Entries(entries, _) => Ok(entries),
-            Listing::Unchanged => Err(self.broken("an answer that was not asked for")),
+        self.manifest_while(root, select, &mut |_| ())
+    }
+
+    fn manifest_while(
+        &mut self,
+        root: &Path,
+        select: &Select,
+        meanwhile: &mut dyn FnMut(&[Entry]),
+    ) -> Result<Vec<Entry>, SourceError> {
+        let name = shelf::name(&self.dial.server, self.dial.address.port(), root, select);
+        let kept = self.shelf.as_ref().and_then(|shelf| shelf.find(&name));
+        let id = self.ask(root, select, kept.as_ref().map(|(_, digest)| *digest))?;
+        let known = kept.is_some();
+        // While the server looks, what it will most likely say is read.
+        let entries = kept.and_then(|(body, _)| wire::take_entries(&body).ok());
+        if let Some(entries) = &entries {
+            meanwhile(entries);
+        }
+        let heard = match (self.hear(id, known)?, entries) {
+            ((Listing::Unchanged, _), Some(entries)) => return Ok(entries),
+            // What is kept cannot be read.
+            ((Listing::Unchanged, _), None) => {
+                let id = self.ask(root, select, None)?;
+                self.hear(id, false)?
+            }
+            (heard, _) => heard,
+        };
+        match heard {
+            (Listing::Unchanged, _) => Err(self.broken("an answer that was not asked for")),
+            (Listing::Entries(entries, digest), body) => {
+                // What could not be read there is looked at again in full, and a short list is as fast as the question.
+                if let Some(shelf) = &self.shelf
+                    && self.unread.is_empty()
+                    && entries.len() >= shelf::LEAST
+                {
+                    shelf.keep(&name, &body, &digest);
+                }
+                Ok(entries)
+            }
         }
     }
 
@@ -366,58 +383,6 @@ impl Source for Remote {
             Reply::FetchEnd => Ok(()),
             Reply::Error { code, text } => Err(self.dial.said(code, &text)),
             _ => Err(self.broken("a reply that does not belong into a fetch")),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn taken(paths: &[&str]) -> bool {
-        let mut order = Order::default();
-        paths.iter().all(|path| {
-            order.takes(&Entry {
-                path: path.trim_end_matches('/').into(),
-                kind: if path.is_empty() || path.ends_with('/') {
-                    Kind::Dir
-                } else {
-                    Kind::Link
-                },
-                mode: 0,
-                uid: 0,
-                gid: 0,
-                size: 0,
-                mtime: 0,
-                ctime: 0,
-                inode: (0, 0),
-                nlink: 1,
-                target: BString::default(),
-                digest: None,
-            })
-        })
-    }
-
-    #[test]
-    fn a_manifest_in_the_order_of_a_walk_is_taken() {
-        assert!(taken(&["", "a/", "a/x/", "a/x/1", "a/y", "a.b", "b"]));
-        assert!(taken(&["", "\u{1}", " ", "a/", "a/ "]));
-    }
-
-    #[test]
-    fn what_comes_twice_or_stands_in_a_link_or_nowhere_is_not_taken() {
-        for paths in [
-            &["a"][..],
-            &["", ""],
-            &["", "a", "a"],
-            &["", "a", "a/"],
-            &["", "a", "a/passwd"],
-            &["", "a/", "b", "a/x"],
-            &["", "b/", "a"],
-            &["", "a/", "a/x", "a/x"],
-            &["", "nowhere/x"],
-        ] {
-            assert!(!taken(paths), "{paths:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod at;
 mod attributes;
+pub mod clock;
 mod hold;
 pub mod identity;
 #[allow(unsafe_code)]

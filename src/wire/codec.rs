@@ -96,6 +96,10 @@ impl<'a> Take<'a> {
         (0..count).map(|_| self.text(what, limit)).collect()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn end(self) -> Result<(), WireError> {
         match self.0.len() {
             0 => Ok(()),

@@ -91,6 +91,23 @@ pub(super) fn take_entry(take: &mut Take<'_>) -> Result<Entry, WireError> {
     })
 }
 
+/// Entries as [`put_entry`] wrote them one behind the other.
+pub fn take_entries(bytes: &[u8]) -> Result<Vec<Entry>, WireError> {
+    let mut take = Take::new(bytes);
+    let mut entries = Vec::with_capacity(bytes.len() / (2 * LEAST_ENTRY));
+    while !take.is_empty() {
+        entries.push(take_entry(&mut take)?);
+    }
+    Ok(entries)
+}
+
+/// A selection as it is written in a request: equal ones have equal bytes.
+pub fn select_bytes(select: &Select) -> Result<Vec<u8>, WireError> {
+    let mut bytes = Vec::new();
+    put_select(select, &mut Put(&mut bytes))?;
+    Ok(bytes)
+}
+
 pub(super) fn put_select(select: &Select, put: &mut Put<'_>) -> Result<(), WireError> {
     put.u32(select.recurse);
     put.flag(select.xdev);

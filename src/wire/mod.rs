@@ -19,7 +19,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{MAX_PATTERNS, put_entry, relative};
+pub use entry::{MAX_PATTERNS, put_entry, relative, select_bytes, take_entries};
 pub use frame::{HEADER, Header, put_data, put_entries, read_frame};
 pub use reply::{Code, Reply};
 pub use request::{Hello, Request, Want};

@@ -50,8 +50,13 @@ impl Site {
         server.write("srv/f", "content one\n");
         server.write("srv/d/g", "another\n");
         server.write("srv/d/h", "a third\n");
+        // Enough of them that the manifest is remembered.
+        for number in 0..20 {
+            server.write(&format!("srv/many/{number:02}"), &format!("{number}\n"));
+        }
         symlink("../f", server.root.path().join("srv/d/l")).unwrap();
-        let policy = "control:\n AllowMultipleConnectionsFrom = ( 127. )\nadmit:\n $ROOT/srv 127.0.0.2 root=127.0.0.2\n";
+        let policy =
+            "control:\n AllowMultipleConnectionsFrom = ( 127. )\nadmit:\n $ROOT/srv 127.0.0.2 root=127.0.0.2\n";
         Site {
             master: Master::start(server, policy),
             client,
@@ -68,8 +73,12 @@ impl Site {
     }
 
     fn run(&self) -> Said {
+        self.run_with("")
+    }
+
+    fn run_with(&self, control: &str) -> Said {
         let policy = format!(
-            "control:\n actionsequence = ( copy )\n BindToInterface = ( 127.0.0.2 )\ncopy:\n {} dest={} recurse=inf \
+            "control:\n actionsequence = ( copy )\n BindToInterface = ( 127.0.0.2 )\n{control}copy:\n {} dest={} recurse=inf \
              server=127.0.0.1 {}\n",
             self.there("").display().to_string().trim_end_matches('/'),
             self.here("").display().to_string().trim_end_matches('/'),
@@ -309,6 +318,78 @@ fn a_file_in_place_of_a_directory_and_the_reverse_are_noticed() {
 }
 
 #[test]
+fn a_tree_that_did_not_change_is_one_short_reply_and_drift_is_noticed_all_the_same() {
+    let site = Site::new(RULE);
+    site.repairs();
+    let lists = || site.master.log().matches("sent the manifest").count();
+    let first = lists();
+    assert!(first > 0);
+    site.is_kept();
+    sleep(SETTLED);
+    for _ in 0..3 {
+        site.is_kept();
+    }
+    fs::write(site.here("many/07"), "x\n").unwrap();
+    fs::remove_file(site.here("many/08")).unwrap();
+    site.repairs();
+    assert_eq!(lists(), first, "nothing was listed again");
+    fs::write(site.there("many/07"), "new\n").unwrap();
+    site.repairs();
+    assert_eq!(lists(), first + 1);
+}
+
+#[test]
+fn a_memory_that_is_damaged_or_of_another_tree_is_as_good_as_none() {
+    let site = Site::new(RULE);
+    site.repairs();
+    sleep(SETTLED);
+    site.is_kept();
+    let state = site.client.paths().state();
+    let mut files: Vec<PathBuf> = fs::read_dir(state.join("manifests"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    assert_eq!(files.len(), 1);
+    files.push(state.join("sums"));
+    for round in 0..3 {
+        for file in &files {
+            let mut bytes = fs::read(file).unwrap();
+            match round {
+                0 => bytes.truncate(bytes.len() / 2),
+                1 => *bytes.last_mut().unwrap() ^= 1,
+                // Whole, but of something else: nothing with a file of ours in it.
+                _ => {
+                    let body = vec![7; 500];
+                    bytes = format!("dsau-cache 1 {}\n", blake3::hash(&body).to_hex()).into_bytes();
+                    bytes.extend(body);
+                }
+            }
+            fs::write(file, bytes).unwrap();
+        }
+        site.is_kept();
+        fs::write(site.here("many/07"), format!("{round}\n")).unwrap();
+        fs::write(site.there("many/09"), format!("{round}\n")).unwrap();
+        site.repairs();
+        sleep(SETTLED);
+        site.is_kept();
+        site.is_kept();
+    }
+}
+
+#[test]
+fn sync_is_off_rename_or_full_and_anything_else_is_told() {
+    for (word, told) in [("off", 0), ("rename", 0), ("full", 0), ("often", 1)] {
+        let site = Site::new(RULE);
+        let said = site.run_with(&format!(" Sync = ( {word} )\n"));
+        assert_eq!((said.status, said.counts.repaired), (0, 1), "{:#?}", said.lines);
+        assert_eq!(seen(&site.here("")), seen(&site.there("")));
+        let sentence = "Sync is off, rename or full, not often: it is rename";
+        let count = said.lines.iter().filter(|line| line.contains(sentence)).count();
+        assert_eq!((count, said.lines.len()), (told, told), "{:#?}", said.lines);
+    }
+}
+
+#[test]
 fn a_transfer_that_failed_is_a_failed_promise_is_said_and_counts() {
     if !is_root() {
         return;
@@ -333,7 +414,10 @@ fn a_transfer_that_failed_is_a_failed_promise_is_said_and_counts() {
     assert!(gone.unwrap().success());
     for said in failed {
         assert_eq!((said.status, said.counts.failed), (1, 1), "{:#?}", said.lines);
-        let told = said.lines.iter().filter(|line| line.contains("d/g") && line.contains("the old file stays"));
+        let told = said
+            .lines
+            .iter()
+            .filter(|line| line.contains("d/g") && line.contains("the old file stays"));
         assert_eq!(told.count(), 1, "{:#?}", said.lines);
     }
     assert_eq!(fs::read(site.here("f")).unwrap(), b"changed\n");

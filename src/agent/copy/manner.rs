@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 
 use crate::agent::filters;
 use crate::agent::job::{self, BadAttr, BytesPath};
 use crate::agent::mode::ModeChange;
 use crate::agent::perms::Wish;
 use crate::agent::{Job, Run};
-use crate::fsx::{Backup, Dir, Entry, Kept, Meta, Select, digest_of};
+use crate::fsx::{Backup, Digests, Dir, Entry, Kept, Meta, Select};
 
 /// When a file that is there counts as changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +208,13 @@ impl Manner {
     }
 
     /// Whether a plain file that is there has to be copied again.
-    pub fn differs(&self, entry: &Entry, dir: &Dir, name: &BString, meta: &Meta) -> std::io::Result<bool> {
+    pub fn differs(
+        &self,
+        entry: &Entry,
+        (dir, name): (&Dir, &BStr),
+        meta: &Meta,
+        sums: &Digests,
+    ) -> std::io::Result<bool> {
         let mtime = entry.mtime > meta.mtime();
         let ctime = entry.ctime > meta.ctime() || mtime;
         let content = || -> std::io::Result<bool> {
@@ -216,7 +222,7 @@ impl Manner {
                 return Ok(true);
             }
             match entry.digest {
-                Some(digest) => Ok(digest_of(dir.read(name.as_bstr())?)? != digest),
+                Some(digest) => Ok(sums.of(dir, name, meta, &mut || Ok(()))?.digest != digest),
                 // It could not be read there; fetching it will say why.
                 None => Ok(true),
             }

@@ -4,6 +4,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `manner` | how a rule wants it: [`Manner`], and when a file counts as changed |
+//! | `spot` | the directories of the destination, each opened once |
 //! | `tree` | from a manifest to what has to be done, and doing it |
 //! | `other` | links, pipes and devices |
 //! | `write` | putting one file in place |
@@ -12,6 +13,7 @@
 mod manner;
 mod other;
 mod purge;
+mod spot;
 mod tree;
 mod write;
 
@@ -26,7 +28,7 @@ use super::{Job, Outcome, Run};
 use crate::fsx::{Local, SourceError};
 use crate::policy::{Rule, Section};
 use manner::Manner;
-pub(super) use tree::Spot;
+pub(super) use spot::Spot;
 
 /// The action.
 pub static ACTION: Action = Action {

@@ -37,7 +37,7 @@ pub(super) fn make_link(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, target:
     let shown = copy.target_path(item.rel.as_bstr());
     let spot = copy.spot(item.rel.as_bstr())?;
     let old = match &spot {
-        Some(spot) => spot.dir.look(spot.name.as_bstr())?,
+        Some(spot) => copy.look(item.rel.as_bstr(), &spot.dir, spot.name.as_bstr())?,
         None => None,
     };
     if let (Some(spot), Some(old)) = (&spot, &old) {
@@ -86,7 +86,7 @@ pub(super) fn special(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, node: Nod
     };
     let name = spot.name.as_bstr();
     let wish = copy.manner.wish_for(&item.entry);
-    if let Some(meta) = spot.dir.look(name)? {
+    if let Some(meta) = copy.look(item.rel.as_bstr(), &spot.dir, name)? {
         let same = match node {
             Node::Fifo => meta.is_fifo(),
             Node::Socket => meta.is_socket(),

@@ -6,14 +6,15 @@ use std::io;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::tree::{Copy, Item, Target};
+use super::spot::Target;
+use super::tree::{Copy, Item};
 use crate::agent::job::BytesPath;
 use crate::agent::{Outcome, Run};
 use crate::fsx::{Dir, Kind, is_temporary, remove_tree};
 
 /// Removes what the source does not have.
 pub(super) fn purge(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], unread: &[BString]) {
-    let Target::Tree(top, _) = &copy.target else { return };
+    let Target::Tree(branch, _) = &copy.target else { return };
     let mut known = HashSet::new();
     let mut dirs = HashSet::new();
     for item in items {
@@ -24,7 +25,7 @@ pub(super) fn purge(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], unread: 
     }
     let source = Listed { known, dirs, unread };
     let levels = copy.manner.select.recurse;
-    match top.again() {
+    match branch.top().again() {
         Ok(top) => level(run, copy, &source, &top, BStr::new(""), levels),
         Err(error) => run.report.error(format_args!("Cannot purge: {error}")),
     }

@@ -1,18 +1,21 @@
 //! A copy from its manifest on: what has to be made, what has to be fetched, and doing it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use bstr::{BStr, BString, ByteSlice};
 
 use super::manner::{LinkType, Manner};
+use super::spot::{Ahead, Early, Spot, Target};
 use super::{failover, other, purge, write};
 use crate::agent::job::BytesPath;
-use crate::agent::perms::Manner as PermManner;
+use crate::agent::perms::{Manner as PermManner, Wish};
 use crate::agent::{Job, Outcome, Run};
-use crate::fsx::{Dir, Entry, Kind, Node, Place, Source, SourceError, any_matches};
+use crate::fsx::{Digests, Dir, Entry, Kind, Meta, Node, Place, Source, SourceError, any_matches};
 
 /// Links that lead to links are followed this far.
 const MOST_LINKS: usize = 16;
@@ -38,24 +41,15 @@ pub(super) struct Copy<'c> {
     pub target: Target,
     /// Only said, not done.
     pub dry: bool,
+    /// What was here while the source was still looking.
+    pub ahead: Ahead,
+    /// Digests of what is here.
+    pub sums: Rc<Digests>,
+    last_wish: RefCell<Option<(WishKey, Rc<Wish>)>>,
 }
 
-/// Where things go.
-pub(super) enum Target {
-    /// A single object.
-    One(Place),
-    /// A tree, its top directory open.
-    Tree(Dir, PathBuf),
-    /// A tree whose top is not there yet, in a dry run.
-    Nowhere(PathBuf),
-}
-
-/// A place of the destination.
-pub struct Spot {
-    pub dir: Dir,
-    pub name: BString,
-    pub path: PathBuf,
-}
+/// What the mode and owner of an object depend on: mode, owner and group at the source, and whether it is a directory.
+type WishKey = (u32, u32, u32, bool);
 
 impl Copy<'_> {
     /// The path of an object at the source, for messages.
@@ -65,32 +59,63 @@ impl Copy<'_> {
 
     /// The path of an object at the destination.
     pub fn target_path(&self, rel: &BStr) -> PathBuf {
-        match &self.target {
-            Target::One(place) => join(&place.path, rel),
-            Target::Tree(_, path) | Target::Nowhere(path) => join(path, rel),
-        }
+        join(self.target.path(), rel)
     }
 
-    /// The open directory an object belongs in. `None` where it is not there, which only happens in a dry run.
-    pub fn spot(&self, rel: &BStr) -> io::Result<Option<Spot>> {
-        let path = self.target_path(rel);
+    /// The open directory an object belongs in, and its name there. `None` where that is not there, which only happens in
+    /// a dry run.
+    pub fn holder<'r>(&'r self, rel: &'r BStr) -> io::Result<Option<(Rc<Dir>, &'r BStr)>> {
         match &self.target {
-            Target::One(place) => Ok(Some(Spot {
-                dir: place.dir.again()?,
-                name: place.name.clone(),
-                path,
-            })),
-            Target::Tree(top, _) => match top.parent_of(rel) {
-                Ok((dir, name)) => Ok(Some(Spot {
-                    dir,
-                    name: name.to_owned(),
-                    path,
-                })),
+            Target::One(dir, name, _) => Ok(Some((Rc::clone(dir), name.as_bstr()))),
+            Target::Tree(branch, _) => match branch.holder(rel) {
+                Ok(found) => Ok(Some(found)),
                 Err(error) if self.dry && error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
             },
             Target::Nowhere(_) => Ok(None),
         }
+    }
+
+    /// As [`Copy::holder`], with the path for messages.
+    pub fn spot(&self, rel: &BStr) -> io::Result<Option<Spot>> {
+        let spot = self.holder(rel)?.map(|(dir, name)| Spot {
+            dir,
+            name: name.to_owned(),
+            path: self.target_path(rel),
+        });
+        Ok(spot)
+    }
+
+    /// What is at a place now, or was while the source was still looking.
+    pub fn look(&self, rel: &BStr, dir: &Dir, name: &BStr) -> io::Result<Option<Meta>> {
+        match self.ahead.seen(rel) {
+            Some(meta) => Ok(meta),
+            None => dir.look(name),
+        }
+    }
+
+    /// Mode and owner an object should have; mostly the same for one after the other.
+    pub fn wish(&self, entry: &Entry) -> Rc<Wish> {
+        let key = (entry.mode, entry.uid, entry.gid, entry.kind == Kind::Dir);
+        let mut last = self.last_wish.borrow_mut();
+        match &*last {
+            Some((of, wish)) if *of == key => Rc::clone(wish),
+            _ => {
+                let wish = Rc::new(self.manner.wish_for(entry));
+                *last = Some((key, Rc::clone(&wish)));
+                wish
+            }
+        }
+    }
+
+    /// The name of an object at the source.
+    pub fn source_name<'i>(&'i self, item: &'i Item) -> &'i BStr {
+        let path = &item.entry.path;
+        if path.is_empty() {
+            let name = self.roots[item.root].file_name();
+            return name.map_or(b"".as_bstr(), |name| name.as_bytes().as_bstr());
+        }
+        path[path.rfind_byte(b'/').map_or(0, |at| at + 1)..].as_bstr()
     }
 }
 
@@ -139,7 +164,12 @@ fn attempt(
     from: &Path,
     to: &Path,
 ) -> Result<(), SourceError> {
-    let entries = source.manifest(from, &manner.select)?;
+    let to: PathBuf = to.components().collect();
+    let (mut early, mut ahead) = (None, Ahead::default());
+    let entries = source.manifest_while(from, &manner.select, &mut |entries| {
+        early = Early::open(&to);
+        ahead = early.as_ref().map(|early| early.look(entries)).unwrap_or_default();
+    })?;
     let unread: Vec<BString> = source.unread().iter().map(|(path, _)| path.clone()).collect();
     for (path, why) in source.unread().to_vec() {
         run.report.error(format_args!(
@@ -153,8 +183,11 @@ fn attempt(
         manner,
         host: source.name().to_string(),
         roots: vec![from.to_path_buf()],
-        target: Target::Nowhere(to.components().collect()),
+        target: Target::Nowhere(to),
         dry: run.dry || manner.warn,
+        ahead,
+        sums: run.memory.sums(),
+        last_wish: RefCell::default(),
     };
     let mut items: Vec<Item> = entries
         .into_iter()
@@ -187,7 +220,7 @@ fn attempt(
         ));
         return Ok(());
     }
-    if !reach_target(run, &mut copy, &items[0], tree)? {
+    if !reach_target(run, &mut copy, &items[0], early, tree)? {
         return Ok(());
     }
     if tree && matches!(copy.target, Target::Nowhere(_)) {
@@ -202,33 +235,45 @@ fn attempt(
 }
 
 /// Opens (and makes) the place of the destination. False where something else is there and may not be replaced.
-fn reach_target(run: &mut Run<'_>, copy: &mut Copy<'_>, top: &Item, tree: bool) -> Result<bool, SourceError> {
+fn reach_target(
+    run: &mut Run<'_>,
+    copy: &mut Copy<'_>,
+    top: &Item,
+    early: Option<Early>,
+    tree: bool,
+) -> Result<bool, SourceError> {
     let Target::Nowhere(to) = &copy.target else {
         return Ok(true);
     };
     let to = to.clone();
-    let place = if copy.dry {
+    let (opened, early) = match early {
+        Some(early) => (Some(early.place), Some(early.top)),
+        None => (None, None),
+    };
+    let place = if let Some(place) = opened {
+        place
+    } else if copy.dry {
         match Place::of(&to) {
             Ok(place) => place,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             Err(error) if to == Path::new("/") && tree => {
-                copy.target = Target::Tree(Dir::open(&to).map_err(|_| error)?, to);
+                copy.target = Target::tree(Dir::open(&to).map_err(|_| error)?, to);
                 return Ok(true);
             }
             Err(error) => return Err(error.into()),
         }
     } else if to == Path::new("/") && tree {
-        copy.target = Target::Tree(Dir::open(&to)?, to);
+        copy.target = Target::tree(Dir::open(&to)?, to);
         return Ok(true);
     } else {
         Place::with_parents(&to, 0o755)?.0
     };
     if !tree {
-        copy.target = Target::One(place);
+        copy.target = Target::one(place);
         return Ok(true);
     }
     let wish = copy.manner.wish_for(&top.entry);
-    let dir = match place.dir.through(place.name()) {
+    let dir = match early.map_or_else(|| place.dir.through(place.name()), Ok) {
         Ok(dir) => dir,
         Err(error) if error.kind() == io::ErrorKind::NotADirectory && !copy.manner.forcedirs => {
             mismatch(run, copy, top, &to);
@@ -241,7 +286,7 @@ fn reach_target(run: &mut Run<'_>, copy: &mut Copy<'_>, top: &Item, tree: bool) 
         Err(error) => {
             if error.kind() == io::ErrorKind::NotADirectory {
                 let spot = Spot {
-                    dir: place.dir.again()?,
+                    dir: Rc::new(place.dir.again()?),
                     name: place.name.clone(),
                     path: to.clone(),
                 };
@@ -256,7 +301,7 @@ fn reach_target(run: &mut Run<'_>, copy: &mut Copy<'_>, top: &Item, tree: bool) 
     if copy.manner.checkroot && place.dir.meta(place.name())?.inode() == dir.self_meta()?.inode() {
         run.check_held(&dir.as_object()?, &to, &wish, PermManner::Fix("Object"))?;
     }
-    copy.target = Target::Tree(dir, to);
+    copy.target = Target::tree(dir, to);
     Ok(true)
 }
 
@@ -279,7 +324,7 @@ fn follow_links(
     let manner = copy.manner;
     let follows = |item: &Item| {
         item.entry.kind == Kind::Link
-            && (manner.link_type == LinkType::Copy || any_matches(&manner.copy_links, name_of(copy, item).as_bstr()))
+            && (manner.link_type == LinkType::Copy || any_matches(&manner.copy_links, copy.source_name(item)))
     };
     if !items.iter().any(follows) {
         return Ok(());
@@ -287,7 +332,7 @@ fn follow_links(
     let mut out = Vec::new();
     for item in std::mem::take(items) {
         if !(item.entry.kind == Kind::Link
-            && (manner.link_type == LinkType::Copy || any_matches(&manner.copy_links, name_of(copy, &item).as_bstr())))
+            && (manner.link_type == LinkType::Copy || any_matches(&manner.copy_links, copy.source_name(&item))))
         {
             out.push(item);
             continue;
@@ -331,11 +376,6 @@ fn follow_links(
     }
     *items = out;
     Ok(())
-}
-
-fn name_of(copy: &Copy<'_>, item: &Item) -> BString {
-    let path = copy.source_path(item);
-    path.file_name().map(|name| name.as_bytes().into()).unwrap_or_default()
 }
 
 /// A path without `.` and `x/..`, looked at as text: the source may be another machine.
@@ -408,8 +448,8 @@ fn directory(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item) -> io::Result<bool
         return Ok(true);
     };
     let name = spot.name.as_bstr();
-    let wish = copy.manner.wish_for(&item.entry);
-    match spot.dir.look(name)? {
+    let wish = copy.wish(&item.entry);
+    match copy.look(item.rel.as_bstr(), &spot.dir, name)? {
         Some(meta) if meta.is_dir() => {
             if (!copy.dry || run.dry)
                 && run.check_object(&spot.dir, name, &spot.path, &meta, &wish, PermManner::Fix("Object"))?

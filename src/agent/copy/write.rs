@@ -7,7 +7,8 @@ use bstr::{BString, ByteSlice};
 
 use super::super::acl;
 use super::failover;
-use super::tree::{Copy, Item, Spot, mismatch};
+use super::spot::{Spot, Target};
+use super::tree::{Copy, Item, mismatch};
 use crate::agent::event::Digest;
 use crate::agent::job::BytesPath;
 use crate::agent::perms::Manner as PermManner;
@@ -58,39 +59,39 @@ pub(super) fn say_missing(run: &mut Run<'_>, copy: &Copy<'_>, path: &Path) {
 /// Whether a plain file has to be fetched. One that does not gets its mode and owner repaired here.
 pub(super) fn decide(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], number: usize) -> io::Result<Option<Fetch>> {
     let item = &items[number];
-    let source = copy.source_path(item);
-    let name: BString = source
-        .file_name()
-        .map(|name| name.as_encoded_bytes().into())
-        .unwrap_or_default();
-    let shown = copy.target_path(item.rel.as_bstr());
-    if any_matches(&copy.manner.symlink, name.as_bstr()) {
-        let target = BString::from(source.as_os_str().as_encoded_bytes());
+    let rel = item.rel.as_bstr();
+    let name = copy.source_name(item);
+    // Made only for what is done or said: most files are as they should be.
+    let shown = || copy.target_path(rel);
+    if any_matches(&copy.manner.symlink, name) {
+        let target = BString::from(copy.source_path(item).as_os_str().as_encoded_bytes());
         super::other::make_link(run, copy, item, target.as_bstr())?;
         return Ok(None);
     }
     if let Some(why) = copy.manner.unfit(item.entry.size) {
         run.report.inform(format_args!(
             "Source file {} {why} in copy (omitting)",
-            source.display()
+            copy.source_path(item).display()
         ));
         return Ok(None);
     }
     let single = &copy.manner.single;
-    let once = any_matches(single, name.as_bstr()) || any_matches(single, shown.as_os_str().as_encoded_bytes().into());
-    if once && !run.written.insert(shown.clone()) {
+    let once =
+        |path: &Path| any_matches(single, name) || any_matches(single, path.as_os_str().as_encoded_bytes().into());
+    if !single.is_empty() && once(&shown()) && !run.written.insert(shown()) {
         run.report.verbose(format_args!(
             "{} was written before in this run (SingleCopy)",
-            shown.display()
+            shown().display()
         ));
         return Ok(None);
     }
-    let Some(spot) = copy.spot(item.rel.as_bstr())? else {
-        say_missing(run, copy, &shown);
+    let Some((dir, name)) = copy.holder(rel)? else {
+        say_missing(run, copy, &shown());
         return Ok(wanted(run, copy, number, false));
     };
-    match spot.dir.look(spot.name.as_bstr())? {
+    match copy.look(rel, &dir, name)? {
         None => {
+            let shown = shown();
             run.report
                 .verbose(format_args!("{} wasn't at destination (copying)", shown.display()));
             auto_define(run, &shown);
@@ -100,26 +101,33 @@ pub(super) fn decide(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], number:
             Ok(wanted(run, copy, number, false))
         }
         Some(meta) if !meta.is_file() && copy.manner.typecheck => {
-            mismatch(run, copy, item, &shown);
+            mismatch(run, copy, item, &shown());
             Ok(None)
         }
-        Some(meta) if !meta.is_file() || copy.manner.differs(&item.entry, &spot.dir, &spot.name, &meta)? => {
+        Some(meta) if !meta.is_file() || copy.manner.differs(&item.entry, (&dir, name), &meta, &copy.sums)? => {
+            let shown = shown();
             auto_define(run, &shown);
             if copy.dry {
-                let (source, host) = (source.display(), &copy.host);
+                let (source, host) = (copy.source_path(item), &copy.host);
                 say_need(
                     run,
                     copy,
                     &format!(
-                        "Need this: update of image {} from master {source} on {host}",
-                        shown.display()
+                        "Need this: update of image {} from master {} on {host}",
+                        shown.display(),
+                        source.display()
                     ),
                 );
             }
             Ok(wanted(run, copy, number, true))
         }
         Some(meta) => {
-            if (!copy.dry || run.dry) && repair(run, copy, item, &spot, &meta)? {
+            let wish = copy.wish(&item.entry);
+            let manner = PermManner::Fix("Object");
+            if (!copy.dry || run.dry)
+                && !wish.is_met_by(&meta)
+                && run.check_object(&dir, name, &shown(), &meta, &wish, manner)?
+            {
                 run.mark(copy.job, Outcome::Repaired);
                 run.record_classes(copy.job, Outcome::Kept);
             } else {
@@ -128,19 +136,6 @@ pub(super) fn decide(run: &mut Run<'_>, copy: &Copy<'_>, items: &[Item], number:
             Ok(None)
         }
     }
-}
-
-/// Gives whether mode or owner differed.
-fn repair(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, spot: &Spot, meta: &Meta) -> io::Result<bool> {
-    let wish = copy.manner.wish_for(&item.entry);
-    run.check_object(
-        &spot.dir,
-        spot.name.as_bstr(),
-        &spot.path,
-        meta,
-        &wish,
-        PermManner::Fix("Object"),
-    )
 }
 
 /// In a dry run content is fetched only to be shown, or to tell its digest.
@@ -271,7 +266,7 @@ fn write(
     let name = spot.name.as_bstr();
     run.sweep(&spot.dir);
     let old = spot.dir.look(name)?;
-    let wish = copy.manner.wish_for(&item.entry);
+    let wish = copy.wish(&item.entry);
     let mode = wish.mode_for(item.entry.mode, false);
     let times = copy
         .manner
@@ -331,7 +326,8 @@ fn write(
         said.push(text);
     }
     let said = generation::Said { said, news };
-    batch.add(fresh.stage(name, &wanted)?, item.entry.size, &spot, keep, said)
+    batch.add(fresh.stage(name, &wanted)?, item.entry.size, &spot, keep, said);
+    Ok(())
 }
 
 /// What is there of a file, in one number.
@@ -422,12 +418,14 @@ fn second_name(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, first: &Item) ->
         to.path.display(),
         from.path.display()
     ));
-    let place = |spot: Spot| Place {
-        dir: spot.dir,
-        name: spot.name,
-        path: spot.path,
+    let place = |spot: Spot| -> io::Result<Place> {
+        Ok(Place {
+            dir: spot.dir.again()?,
+            name: spot.name,
+            path: spot.path,
+        })
     };
-    place_hard_link(&place(from), &place(to))?;
+    place_hard_link(&place(from)?, &place(to)?)?;
     run.record(copy.job, Outcome::Repaired);
     Ok(())
 }
@@ -439,6 +437,9 @@ pub(super) fn set_aside(run: &mut Run<'_>, copy: &Copy<'_>, spot: &Spot, over: b
     let mut keep = Backup::beside(&spot.path);
     keep.stamp = copy.manner.stamp.clone();
     keep.kept = run.kept.clone();
+    if let Target::Tree(branch, _) = &copy.target {
+        branch.forget();
+    }
     let saved = keep.name_of(spot.name.as_bstr());
     run.report.inform(format_args!(
         "Moving {} to {}",
