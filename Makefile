@@ -3,6 +3,7 @@
 # make demo       the main job before your eyes, on four hosts
 # make lab        the same four hosts, to play with
 # make install    into DESTDIR (default: this machine); PROFILE=debug installs what 'cargo build' made
+# make deb rpm depot   packages of what 'make' built, into target/packages (PROFILE=debug: of what 'cargo build' made)
 # make bench      the benchmarks, side by side with rsync and cf-agent 3 (benches/kept --setup installs it)
 #
 # 'make install' is the single truth about where things go; deb, rpm and depot are made from it.
@@ -13,15 +14,19 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILT := $(TARGET)/$(PROFILE)
 LABROOT := $(TARGET)/lab-root
+PACKAGES := $(abspath $(TARGET))/packages
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 # Where the manuals say /sbin: since Debian 12 that is a link to /usr/sbin, and a package must name the real folder.
 INITD ?= /usr/sbin/init.d
+UNITDIR ?= /usr/lib/systemd/system
+ZSHDIR ?= /usr/share/zsh/vendor-completions
 # Names of other tools: links in a directory that is in no PATH by itself, see spellings(7).
 SPELLINGS := pdsh pdcp rpdcp dshbak clush clubak nodeset cluset
 OPT := $(DESTDIR)/opt/dsau
 VAR := $(DESTDIR)/var/opt/dsau
 
-.PHONY: dist debug test lint demo lab lab-root bench install
+.PHONY: dist debug test lint demo lab lab-root bench install deb rpm depot
 
 dist:
 	$(CARGO) build --locked --profile dist --bin dsau --bin cfservd
@@ -80,14 +85,41 @@ install: $(BUILT)/dsau $(BUILT)/cfservd
 	put 644 share/examples $(OPT)/share/cfengine/examples; \
 	put 644 share/doc $(OPT)/share/doc; \
 	put 755 init/init.d $(DESTDIR)$(INITD); \
-	put 644 init/systemd $(DESTDIR)/usr/lib/systemd/system; \
-	put 644 init/sysusers.d $(DESTDIR)/usr/lib/sysusers.d; \
+	put 644 init/systemd $(DESTDIR)$(UNITDIR); \
+	put 644 init/system-preset $(DESTDIR)/usr/lib/systemd/system-preset; \
 	put 644 init/tmpfiles.d $(DESTDIR)/usr/lib/tmpfiles.d; \
-	keep=yes; put 644 init/rc.config.d $(DESTDIR)/etc/rc.config.d
+	keep=yes; put 644 init/rc.config.d $(DESTDIR)/etc/rc.config.d; \
+	put 644 init/logrotate.d $(DESTDIR)/etc/logrotate.d
 	ln -sfn ../share/doc/cfengine $(OPT)/doc/cfengine
 	for page in man/*.[1-9]; do \
 		install -D -m 644 $$page $(DESTDIR)/usr/share/man/man$${page##*.}/$${page##*/} || exit 1; \
 	done
+	install -d $(DESTDIR)/usr/share/bash-completion/completions $(DESTDIR)$(ZSHDIR) $(DESTDIR)/usr/share/fish/vendor_completions.d
+	@set -e; for tool in dsau $$($(BUILT)/dsau --list); do \
+		say() { $(BUILT)/dsau --completion $$1 $$tool; }; \
+		say bash >$(DESTDIR)/usr/share/bash-completion/completions/$$tool; \
+		say zsh >$(DESTDIR)$(ZSHDIR)/_$$tool; \
+		say fish >$(DESTDIR)/usr/share/fish/vendor_completions.d/$$tool.fish; \
+	done
 	install -d $(VAR)/cfengine $(VAR)/cfengine/inputs $(VAR)/cfengine/bin
 	install -d -m 700 $(VAR)/cfengine/ppkeys $(VAR)/cfengine/outputs $(VAR)/cfengine/state
 	for name in cfagent cfexecd cfkey cfrun cfservd cfshow; do ln -sfn /opt/dsau/sbin/$$name $(VAR)/cfengine/bin/$$name; done
+
+# Debian wants its folder at the top of the tree, so the package is made in a copy, of what is built already.
+SOURCES := Cargo.toml Cargo.lock Makefile README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT init man pkg share src
+deb: $(BUILT)/dsau $(BUILT)/cfservd
+	rm -rf $(PACKAGES)/deb $(PACKAGES)/*.deb
+	install -d $(PACKAGES)/deb/dsau
+	cp -a $(SOURCES) $(PACKAGES)/deb/dsau
+	cp -a pkg/debian $(PACKAGES)/deb/dsau/debian
+	cd $(PACKAGES)/deb/dsau && CARGO_TARGET_DIR=$(abspath $(TARGET)) PROFILE=$(PROFILE) dpkg-buildpackage -us -uc -b -d
+	mv $(PACKAGES)/deb/*.deb $(PACKAGES)
+	rm -rf $(PACKAGES)/deb
+
+rpm: $(BUILT)/dsau $(BUILT)/cfservd
+	rm -rf $(PACKAGES)/rpm $(PACKAGES)/*.rpm
+	install -d $(PACKAGES)/rpm/BUILD
+	CARGO_TARGET_DIR=$(abspath $(TARGET)) rpmbuild -bb --quiet $(RPMFLAGS) --define '_topdir $(PACKAGES)/rpm' --define '_rpmdir $(PACKAGES)' \
+		--define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' --define 'dsau_version $(VERSION)' \
+		--define 'dsau_source $(CURDIR)' --define 'profile $(PROFILE)' pkg/rpm/dsau.spec
+	rm -rf $(PACKAGES)/rpm

@@ -2,7 +2,10 @@
 //! takes the tool as first argument.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::path::Path;
+
+use clap_complete::Shell;
 
 use super::fan::spellings;
 use super::{ALL, Place, Tool};
@@ -24,6 +27,15 @@ fn command() -> clap::Command {
                 .long("list")
                 .action(clap::ArgAction::SetTrue)
                 .help("List the tools, one a line"),
+        )
+        .arg(
+            clap::Arg::new("completion")
+                .long("completion")
+                .value_name("SHELL")
+                .value_parser(clap::builder::PossibleValuesParser::new(["bash", "zsh", "fish"]))
+                .conflicts_with("list")
+                .requires("tool")
+                .help("Print what completes the options of TOOL in this shell"),
         )
         .arg(
             clap::Arg::new("tool")
@@ -53,6 +65,23 @@ pub fn dispatch(args: &[OsString]) -> Exit {
     }
 }
 
+fn no_tool(name: &str) -> Fail {
+    Fail::usage(format!("there is no tool '{name}'")).hint("'dsau --list' names them")
+}
+
+/// Writes the completion of one tool, made from the same table as its `--help`, so that it knows every option.
+fn completion<'a>(shell: &str, mut words: impl Iterator<Item = &'a String>) -> Result<Exit, Fail> {
+    let (Some(name), None) = (words.next(), words.next()) else {
+        return Err(Fail::usage("--completion takes one tool"));
+    };
+    let tool = ALL.iter().find(|tool| tool.name == name).ok_or_else(|| no_tool(name))?;
+    let generator: Shell = shell.parse().map_err(Fail::usage)?;
+    let mut text = Vec::new();
+    clap_complete::generate(generator, &mut (tool.command)(), tool.name, &mut text);
+    let _ = Out::stdout().write_all(&text);
+    Ok(Exit::Done)
+}
+
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
     // ssh asks whoever csshsetup is, by the name of the file.
     if let Some(answer) = crate::fan::trust::password::helper(args) {
@@ -65,8 +94,11 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         return Ok(spellings::call(spelling, &args[1..]));
     }
     let matches = super::parse(&TOOL, args)?;
+    if let Some(shell) = matches.get_one::<String>("completion") {
+        return completion(shell, matches.get_many::<String>("tool").unwrap_or_default());
+    }
     if let Some(name) = matches.get_one::<String>("tool") {
-        return Err(Fail::usage(format!("there is no tool '{name}'")).hint("'dsau --list' names them"));
+        return Err(no_tool(name));
     }
     let mut out = Out::stdout();
     for tool in ALL.iter().filter(|tool| tool.name != TOOL.name) {
