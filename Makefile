@@ -89,15 +89,20 @@ install: $(BUILT)/dsau $(BUILT)/cfservd
 	put 644 init/system-preset $(DESTDIR)/usr/lib/systemd/system-preset; \
 	put 644 init/tmpfiles.d $(DESTDIR)/usr/lib/tmpfiles.d; \
 	keep=yes; put 644 init/rc.config.d $(DESTDIR)/etc/rc.config.d; \
-	put 644 init/logrotate.d $(DESTDIR)/etc/logrotate.d
+	put 644 init/logrotate.d $(DESTDIR)/etc/logrotate.d; \
+	put 644 init/bash_completion.d $(DESTDIR)/etc/bash_completion.d
 	ln -sfn ../share/doc/cfengine $(OPT)/doc/cfengine
 	for page in man/*.[1-9]; do \
 		install -D -m 644 $$page $(DESTDIR)/usr/share/man/man$${page##*.}/$${page##*/} || exit 1; \
 	done
-	install -d $(DESTDIR)/usr/share/bash-completion/completions $(DESTDIR)$(ZSHDIR) $(DESTDIR)/usr/share/fish/vendor_completions.d
+	install -d $(DESTDIR)/usr/share/bash-completion/completions $(DESTDIR)$(ZSHDIR) $(DESTDIR)/usr/share/fish/vendor_completions.d \
+		$(OPT)/share/bash-completion
 	@set -e; for tool in dsau $$($(BUILT)/dsau --list); do \
 		say() { $(BUILT)/dsau --completion $$1 $$tool; }; \
-		say bash >$(DESTDIR)/usr/share/bash-completion/completions/$$tool; \
+		case $$tool in \
+		cfagent | cfrun) say bash >$(OPT)/share/bash-completion/$$tool ;; \
+		*) say bash >$(DESTDIR)/usr/share/bash-completion/completions/$$tool ;; \
+		esac; \
 		say zsh >$(DESTDIR)$(ZSHDIR)/_$$tool; \
 		say fish >$(DESTDIR)/usr/share/fish/vendor_completions.d/$$tool.fish; \
 	done
@@ -123,3 +128,13 @@ rpm: $(BUILT)/dsau $(BUILT)/cfservd
 		--define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' --define 'dsau_version $(VERSION)' \
 		--define 'dsau_source $(CURDIR)' --define 'profile $(PROFILE)' pkg/rpm/dsau.spec
 	rm -rf $(PACKAGES)/rpm
+
+# A depot for the tools of POSIX 1387.2, as a directory and as one file.
+depot: $(BUILT)/dsau $(BUILT)/cfservd
+	rm -rf $(PACKAGES)/depot $(PACKAGES)/dsau-$(VERSION).depot $(PACKAGES)/dsau-$(VERSION).depot.tar
+	$(MAKE) -s install DESTDIR=$(PACKAGES)/depot/stage
+	cp -a pkg/depot/scripts $(PACKAGES)/depot/scripts
+	sed -e 's/@VERSION@/$(VERSION)/' -e "s/@MACHINE@/$$(uname -m)/" pkg/depot/dsau.psf.in >$(PACKAGES)/depot/dsau.psf
+	pkg/depot/swpackage $(PACKAGES)/depot/dsau.psf $(PACKAGES)/dsau-$(VERSION).depot
+	pkg/depot/swverify $(PACKAGES)/depot/dsau.psf $(PACKAGES)/dsau-$(VERSION).depot
+	pkg/depot/swverify $(PACKAGES)/depot/dsau.psf $(PACKAGES)/dsau-$(VERSION).depot.tar
