@@ -6,6 +6,7 @@
 mod capture;
 mod child;
 pub mod copy;
+mod deaths;
 pub mod fetch;
 mod lines;
 mod pipes;
@@ -195,6 +196,10 @@ pub trait Sink {
     fn started(&mut self, _job: usize) {}
     /// A host is done. All its lines have been given before.
     fn done(&mut self, job: usize, report: &Report);
+    /// The jobs that shall be begun now, of those that were held back; asked for when a job is done.
+    fn released(&mut self) -> Vec<usize> {
+        Vec::new()
+    }
     /// Something the user should know that is no answer of a host.
     fn notice(&mut self, _text: &str) {}
     /// Nothing is there to read just now: what was buffered can be shown.

@@ -1,22 +1,27 @@
 //! The loop over all hosts.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use signal_hook::SigId;
-use signal_hook::consts::SIGCHLD;
 
 use super::child::{Child, Way, Why};
+use super::deaths::Deaths;
 use super::{Job, Options, Report, Sink, State, Stop, Stream};
 use crate::remote::Cause;
 
 /// Stands for the input of a child where its outputs have their numbers.
 const FEED: usize = 3;
+
+/// How much is read at once, in bytes.
+const BUFFER: usize = 64 * 1024;
+
+/// How long one host may be listened to while others wait for their turn. One that floods with short lines is work, and
+/// the answers of the others shall not come late for it.
+const TURN: Duration = Duration::from_millis(2);
 
 /// A host that waits for its turn.
 struct Waiting {
@@ -27,6 +32,15 @@ struct Waiting {
 }
 
 impl Waiting {
+    fn first(job: usize) -> Self {
+        Waiting {
+            job,
+            attempt: 1,
+            not_before: None,
+            way: Way::Kept,
+        }
+    }
+
     /// A host whose command was not begun, and gets a connection of its own now.
     fn plainly(child: &Child) -> Self {
         Waiting {
@@ -38,66 +52,56 @@ impl Waiting {
     }
 }
 
-/// Tells when a child has ended.
-struct Deaths {
-    wake: UnixStream,
-    id: SigId,
-}
-
-impl Deaths {
-    fn watch() -> io::Result<Self> {
-        let (wake, sender) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        let id = signal_hook::low_level::pipe::register(SIGCHLD, sender)?;
-        Ok(Deaths { wake, id })
-    }
-
-    /// Whether any child has ended since the last time.
-    fn any(&mut self) -> bool {
-        let (mut buffer, mut any) = ([0; 256], false);
-        while matches!(self.wake.read(&mut buffer), Ok(1..)) {
-            any = true;
-        }
-        any
-    }
-}
-
-impl Drop for Deaths {
-    fn drop(&mut self) {
-        signal_hook::low_level::unregister(self.id);
-    }
-}
-
 /// Runs all jobs and gives a report of each, in the order of the jobs. After `stop` has seen a signal, or nobody listens
 /// any more, what runs is ended, the rest is not begun, and every process is waited for.
 ///
 /// Fails only when this machine cannot do it at all (no descriptors, no signals).
 pub fn run(jobs: &[Job], options: &Options, stop: Option<&Stop>, sink: &mut dyn Sink) -> io::Result<Vec<Report>> {
+    begin(jobs, 0, options, stop, sink)?.run()
+}
+
+/// As [`run`], but only the first `lead` jobs are begun: at once, beside the window and without a limit of their time.
+/// The others are begun when the sink releases them; those it never does have no report.
+pub(super) fn run_led(
+    jobs: &[Job],
+    lead: usize,
+    options: &Options,
+    stop: Option<&Stop>,
+    sink: &mut dyn Sink,
+) -> io::Result<Vec<Report>> {
+    let mut all = begin(jobs, lead, options, stop, sink)?;
+    all.waiting.truncate(lead);
+    all.run()
+}
+
+fn begin<'a>(
+    jobs: &'a [Job],
+    lead: usize,
+    options: &'a Options,
+    stop: Option<&'a Stop>,
+    sink: &'a mut dyn Sink,
+) -> io::Result<Loop<'a>> {
     let watched = sink.watch();
-    Loop {
+    Ok(Loop {
         jobs,
+        lead,
         options,
         stop,
         sink,
         deaths: Deaths::watch()?,
         watched,
-        waiting: (0..jobs.len())
-            .map(|job| Waiting {
-                job,
-                attempt: 1,
-                not_before: None,
-                way: Way::Kept,
-            })
-            .collect(),
+        waiting: (0..jobs.len()).map(Waiting::first).collect(),
         running: Vec::new(),
         reports: vec![None; jobs.len()],
-        buffer: vec![0; 64 * 1024],
-    }
-    .run()
+        buffer: vec![0; BUFFER],
+        share: BUFFER,
+    })
 }
 
 struct Loop<'a> {
     jobs: &'a [Job],
+    /// So many of the jobs are none of the hosts that the options are about.
+    lead: usize,
     options: &'a Options,
     stop: Option<&'a Stop>,
     sink: &'a mut dyn Sink,
@@ -107,6 +111,8 @@ struct Loop<'a> {
     running: Vec<Child>,
     reports: Vec<Option<Report>>,
     buffer: Vec<u8>,
+    /// How much of the buffer is filled at once.
+    share: usize,
 }
 
 impl Loop<'_> {
@@ -146,11 +152,24 @@ impl Loop<'_> {
         let report = self.jobs[job].report(state, took, attempts);
         self.sink.done(job, &report);
         self.reports[job] = Some(report);
+        self.waiting
+            .extend(self.sink.released().into_iter().map(Waiting::first));
+    }
+
+    /// How many may run at once.
+    fn window(&self) -> usize {
+        let leading = self.reports[..self.lead].iter().filter(|report| report.is_none());
+        self.options.window.max(1) + leading.count()
+    }
+
+    /// How long a job may take.
+    fn limit(&self, job: usize) -> Option<Duration> {
+        self.options.command_timeout.filter(|_| job >= self.lead)
     }
 
     fn start(&mut self) {
         let now = Instant::now();
-        while self.running.len() < self.options.window.max(1) {
+        while self.running.len() < self.window() {
             let ready = |w: &Waiting| w.not_before.is_none_or(|time| time <= now);
             let Some(next) = self
                 .waiting
@@ -183,8 +202,10 @@ impl Loop<'_> {
     }
 
     fn enforce(&mut self) {
-        let (now, limit) = (Instant::now(), self.options.command_timeout);
-        for child in &mut self.running {
+        let now = Instant::now();
+        for index in 0..self.running.len() {
+            let limit = self.limit(self.running[index].job);
+            let child = &mut self.running[index];
             child.hurry(now, &mut self.buffer);
             if child.due(limit).is_some_and(|due| due <= now) {
                 child.stop(Why::TimedOut);
@@ -218,7 +239,7 @@ impl Loop<'_> {
         let mut count = again(|| poll(&mut fds, PollTimeout::ZERO))?;
         if count == 0 {
             self.sink.idle();
-            count = again(|| poll(&mut fds, timeout(next_due(&self.running, &self.waiting, self.options))))?;
+            count = again(|| poll(&mut fds, timeout(self.next_due())))?;
         }
         let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
         let readable = match count {
@@ -236,17 +257,36 @@ impl Loop<'_> {
         Ok(readable)
     }
 
+    /// When the loop must wake up though nothing can be read.
+    fn next_due(&self) -> Option<Instant> {
+        let children = self
+            .running
+            .iter()
+            .filter_map(|child| child.wake(self.limit(child.job)));
+        let room = self.running.len() < self.window();
+        // Thousands may wait; without room for them none is looked at.
+        let turns = room.then_some(&self.waiting).into_iter().flatten();
+        let turns = turns.filter_map(|waiting| waiting.not_before);
+        children.chain(turns).min()
+    }
+
     fn read(&mut self, ready: &[(usize, usize)]) {
         for &(index, number) in ready {
+            let begin = Instant::now();
             let child = &mut self.running[index];
             if number == FEED {
                 child.feed(&mut self.buffer);
                 continue;
             }
             let (job, host) = (child.job, &self.jobs[child.job].host);
-            child.read(number, &mut self.buffer, &mut |stream, line| {
+            child.read(number, &mut self.buffer[..self.share], &mut |stream, line| {
                 self.sink.line(job, host, stream, line);
             });
+            self.share = match begin.elapsed() {
+                took if took > TURN && self.running.len() > 1 => (self.share / 2).max(1024),
+                took if took < TURN / 4 => (self.share * 2).min(BUFFER),
+                _ => self.share,
+            };
         }
     }
 
@@ -273,7 +313,7 @@ impl Loop<'_> {
             child.drain(&mut self.buffer, &mut |stream, line| {
                 self.sink.line(job, host, stream, line);
             });
-            let Some(state) = child.state(ended, self.options.command_timeout) else {
+            let Some(state) = child.state(ended, self.limit(job)) else {
                 self.waiting.push_front(Waiting::plainly(&child));
                 continue;
             };
@@ -319,16 +359,6 @@ impl Loop<'_> {
 /// The pause after the n-th try: a quarter of a second, doubled each time, half a minute at most.
 fn back_off(attempt: u32) -> Duration {
     Duration::from_millis(250 << attempt.saturating_sub(1).min(7)).min(Duration::from_secs(30))
-}
-
-/// When the loop must wake up though nothing can be read.
-fn next_due(running: &[Child], waiting: &VecDeque<Waiting>, options: &Options) -> Option<Instant> {
-    let children = running.iter().filter_map(|child| child.wake(options.command_timeout));
-    let room = running.len() < options.window.max(1);
-    // Thousands may wait; without room for them none is looked at.
-    let turns = room.then_some(waiting).into_iter().flatten();
-    let turns = turns.filter_map(|waiting| waiting.not_before);
-    children.chain(turns).min()
 }
 
 fn timeout(due: Option<Instant>) -> PollTimeout {

@@ -83,6 +83,59 @@ fn the_hosts_of_a_gateway_that_cannot_serve_are_served_from_here_and_that_is_sai
 }
 
 #[test]
+fn the_hosts_of_a_gateway_that_fails_do_not_wait_for_the_other_gateways() {
+    let hosts = Hosts::new();
+    // n1 and n2, behind the gateway that works, end only after n4, behind the other one, was served.
+    let command = "case $HOST in n[12]) until [ -e ../go ]; do sleep 0.05; done;; n4) touch ../go;; esac; echo ok";
+    let args = ["--gateway", "gw1,down7", "-u", "20", "-w", "n[1-4]", command];
+    let output = run(&hosts, true, &args, "");
+    assert_eq!(
+        out(&output),
+        ["n1: ok", "n2: ok", "n3: ok", "n4: ok"],
+        "{:?}",
+        err(&output)
+    );
+    assert_eq!((output.status.code(), err(&output).len()), (Some(0), 1));
+    let listed = out(&run(&hosts, true, &["--reports"], ""));
+    assert!(
+        listed
+            .iter()
+            .any(|line| line.contains("4 succeeded, 0 failed, 0 unreachable")),
+        "{listed:?}"
+    );
+}
+
+#[test]
+fn the_limit_of_time_is_one_of_each_host_and_not_of_a_gateway() {
+    let hosts = Hosts::new();
+    let args = [
+        "--gateway",
+        "gw1",
+        "-f",
+        "1",
+        "-u",
+        "2",
+        "-w",
+        "n[1-3]",
+        "sleep 0.8; echo ok",
+    ];
+    let output = run(&hosts, true, &args, "");
+    assert_eq!(out(&output), ["n1: ok", "n2: ok", "n3: ok"], "{:?}", err(&output));
+    let output = run(
+        &hosts,
+        true,
+        &["--gateway", "down7", "-u", "1", "-w", "n1", "sleep 30"],
+        "",
+    );
+    assert_eq!(output.status.code(), Some(124));
+    assert!(
+        err(&output).contains(&"cexec: n1: command time-out after 1 s".to_string()),
+        "{:?}",
+        err(&output)
+    );
+}
+
+#[test]
 fn what_the_commands_read_and_any_bytes_they_say_go_through_a_gateway_unchanged() {
     let hosts = Hosts::new();
     let output = run(

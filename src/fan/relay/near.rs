@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bstr::{BString, ByteSlice};
 
+use super::super::run::run_led;
 use super::super::{Input, Job, Options, Report, Sink, Spool, State, Stop, Stream};
 use super::{Frame, GREETING, Order, Reads, share};
 use crate::hosts::Host;
@@ -28,45 +29,31 @@ pub fn run(
 ) -> io::Result<Vec<Report>> {
     let count = gateways.len().min(jobs.len());
     let order = Arc::new(spool(jobs, &Order::of(jobs, ssh, options)?)?);
-    let asked: Vec<Job> = (1..=count)
-        .zip(gateways)
-        .map(|(number, gateway)| {
-            // A login that is not interactive may not know where the suite is.
-            let command = format!("PATH=$PATH:/opt/dsau/bin; export PATH; exec cexec --relay {number}/{count}");
-            Job {
-                host: gateway.clone(),
-                launch: ssh.launch(gateway, &script(&command, &[])),
-                input: Input::Fed(Arc::clone(&order)),
-            }
-        })
-        .collect();
-    let way = Options {
-        window: count,
-        command_timeout: None,
-        ..options.clone()
-    };
+    let asked = (1..=count).zip(gateways).map(|(number, gateway)| {
+        // A login that is not interactive may not know where the suite is.
+        let command = format!("PATH=$PATH:/opt/dsau/bin; export PATH; exec cexec --relay {number}/{count}");
+        Job {
+            host: gateway.clone(),
+            launch: ssh.launch(gateway, &script(&command, &[])),
+            input: Input::Fed(Arc::clone(&order)),
+        }
+    });
+    // The gateways, and behind them the hosts, which are held back as long as a gateway may serve them.
+    let all: Vec<Job> = asked.chain(jobs.iter().cloned()).collect();
     let mut listener = Listener {
         jobs,
         shares: (1..=count)
             .map(|number| Share::new(share(number, count, jobs.len())))
             .collect(),
-        names: asked.iter().map(|job| job.host.to_string()).collect(),
+        names: gateways.iter().take(count).map(Host::to_string).collect(),
         begun: vec![false; jobs.len()],
         partial: Default::default(),
         reports: vec![None; jobs.len()],
+        released: Vec::new(),
         sink,
     };
-    let ended = super::super::run(&asked, &way, stop, &mut listener)?;
-    let rest = listener.close(&ended);
-    let mut reports = listener.reports;
-    if !rest.is_empty() {
-        let direct: Vec<Job> = rest.iter().map(|&job| jobs[job].clone()).collect();
-        let mut part = Part { map: &rest, sink };
-        for (&job, report) in rest.iter().zip(super::super::run(&direct, options, stop, &mut part)?) {
-            reports[job] = Some(report);
-        }
-    }
-    Ok(reports.into_iter().flatten().collect())
+    run_led(&all, count, options, stop, &mut listener)?;
+    Ok(listener.reports.into_iter().flatten().collect())
 }
 
 /// The order, and what the commands read.
@@ -112,6 +99,8 @@ struct Listener<'a> {
     /// The beginnings of long lines.
     partial: std::collections::HashMap<(usize, bool), BString>,
     reports: Vec<Option<Report>>,
+    /// Hosts that are to be served from here, and have not been begun yet.
+    released: Vec<usize>,
     sink: &'a mut dyn Sink,
 }
 
@@ -161,69 +150,51 @@ impl Listener<'_> {
         self.reports[job] = Some(report);
     }
 
-    /// All gateways have ended: reports the hosts that are lost with one, and gives those that nothing was begun on.
-    fn close(&mut self, ended: &[Report]) -> Vec<usize> {
-        let mut rest = Vec::new();
-        for (gateway, end) in ended.iter().enumerate() {
-            let left: Vec<usize> = self.shares[gateway].jobs.clone().collect();
-            let left: Vec<usize> = left.into_iter().filter(|&job| self.reports[job].is_none()).collect();
-            if left.is_empty() {
-                continue;
-            }
-            if end.state == State::Cancelled {
-                for job in left {
-                    let attempts = u32::from(self.begun[job]);
-                    self.report(job, State::Cancelled, end.took, attempts);
-                }
-                continue;
-            }
-            let share = &self.shares[gateway];
-            let why = match (&end.state, share.said.trim()) {
-                (State::Exited(_), said) if !said.is_empty() => said.to_str_lossy().into_owned(),
-                (state, _) => state.to_string(),
-            };
-            let complete = said_all(&end.state, share.greeted);
-            let (lost, unbegun): (Vec<usize>, Vec<usize>) =
-                left.into_iter().partition(|&job| !complete || self.begun[job]);
-            for job in lost {
-                for stream in [Stream::Out, Stream::Err] {
-                    if let Some(line) = self.partial.remove(&(job, stream == Stream::Err)) {
-                        self.sink.line(job, &self.jobs[job].host, stream, &line);
-                    }
-                }
-                let said = format!("with gateway {}", self.names[gateway]);
-                let cause = Cause::Lost;
-                self.report(job, State::Unreachable(Trouble { cause, said }), end.took, 1);
-            }
-            if !unbegun.is_empty() {
-                let name = &self.names[gateway];
-                let which = match unbegun.len() {
-                    1 => "1 host is".to_string(),
-                    count => format!("{count} hosts are"),
-                };
-                let text = format!("gateway {name}: {why}; {which} served from here");
-                self.sink.notice(&text);
-            }
-            rest.extend(unbegun);
+    /// A gateway has ended: reports the hosts that are lost with it, and releases those that nothing was begun on.
+    fn close(&mut self, gateway: usize, end: &Report) {
+        let left = self.shares[gateway].jobs.clone();
+        let left: Vec<usize> = left.filter(|&job| self.reports[job].is_none()).collect();
+        if left.is_empty() {
+            return;
         }
-        rest
+        if end.state == State::Cancelled {
+            for job in left {
+                let attempts = u32::from(self.begun[job]);
+                self.report(job, State::Cancelled, end.took, attempts);
+            }
+            return;
+        }
+        let share = &self.shares[gateway];
+        let why = match (&end.state, share.said.trim()) {
+            (State::Exited(_), said) if !said.is_empty() => said.to_str_lossy().into_owned(),
+            (state, _) => state.to_string(),
+        };
+        let complete = said_all(&end.state, share.greeted);
+        let (lost, unbegun): (Vec<usize>, Vec<usize>) = left.into_iter().partition(|&job| !complete || self.begun[job]);
+        for job in lost {
+            for stream in [Stream::Out, Stream::Err] {
+                if let Some(line) = self.partial.remove(&(job, stream == Stream::Err)) {
+                    self.sink.line(job, &self.jobs[job].host, stream, &line);
+                }
+            }
+            let said = format!("with gateway {}", self.names[gateway]);
+            let cause = Cause::Lost;
+            self.report(job, State::Unreachable(Trouble { cause, said }), end.took, 1);
+        }
+        if !unbegun.is_empty() {
+            let name = &self.names[gateway];
+            let which = match unbegun.len() {
+                1 => "1 host is".to_string(),
+                count => format!("{count} hosts are"),
+            };
+            let text = format!("gateway {name}: {why}; {which} served from here");
+            self.sink.notice(&text);
+        }
+        self.released.extend(unbegun);
     }
-}
 
-/// Whether all that a gateway had to say has arrived: a host it has not named was then not begun. One that was lost may
-/// have begun more than it could tell.
-fn said_all(end: &State, greeted: bool) -> bool {
-    match end {
-        State::Unreachable(trouble) => !greeted && trouble.cause != Cause::Lost,
-        State::NotStarted(_) => true,
-        // From 128 on it was a signal, or ssh itself.
-        State::Exited(code) => *code < 128,
-        State::Killed(_) | State::TimedOut(_) | State::Cancelled => false,
-    }
-}
-
-impl Sink for Listener<'_> {
-    fn line(&mut self, gateway: usize, _: &Host, stream: Stream, line: &[u8]) {
+    /// What comes from a gateway itself.
+    fn relayed(&mut self, gateway: usize, stream: Stream, line: &[u8]) {
         let share = &mut self.shares[gateway];
         match stream {
             Stream::Err => {
@@ -243,42 +214,51 @@ impl Sink for Listener<'_> {
         }
     }
 
-    fn done(&mut self, _: usize, _: &Report) {}
-
-    fn idle(&mut self) {
-        self.sink.idle();
-    }
-
-    fn closed(&self) -> bool {
-        self.sink.closed()
-    }
-
-    fn watch(&mut self) -> Vec<OwnedFd> {
-        self.sink.watch()
-    }
-
-    fn woken(&mut self) -> bool {
-        self.sink.woken()
+    /// The number of the host that a job serves from here; the other jobs are gateways.
+    fn direct(&self, job: usize) -> Option<usize> {
+        job.checked_sub(self.shares.len())
     }
 }
 
-/// Some of the jobs under their own numbers.
-struct Part<'a> {
-    map: &'a [usize],
-    sink: &'a mut dyn Sink,
+/// Whether all that a gateway had to say has arrived: a host it has not named was then not begun. One that was lost may
+/// have begun more than it could tell.
+fn said_all(end: &State, greeted: bool) -> bool {
+    match end {
+        State::Unreachable(trouble) => !greeted && trouble.cause != Cause::Lost,
+        State::NotStarted(_) => true,
+        // From 128 on it was a signal, or ssh itself.
+        State::Exited(code) => *code < 128,
+        State::Killed(_) | State::TimedOut(_) | State::Cancelled => false,
+    }
 }
 
-impl Sink for Part<'_> {
+impl Sink for Listener<'_> {
     fn line(&mut self, job: usize, host: &Host, stream: Stream, line: &[u8]) {
-        self.sink.line(self.map[job], host, stream, line);
+        match self.direct(job) {
+            Some(job) => self.sink.line(job, host, stream, line),
+            None => self.relayed(job, stream, line),
+        }
     }
 
     fn started(&mut self, job: usize) {
-        self.sink.started(self.map[job]);
+        if let Some(job) = self.direct(job) {
+            self.sink.started(job);
+        }
     }
 
     fn done(&mut self, job: usize, report: &Report) {
-        self.sink.done(self.map[job], report);
+        match self.direct(job) {
+            Some(job) => {
+                self.sink.done(job, report);
+                self.reports[job] = Some(report.clone());
+            }
+            None => self.close(job, report),
+        }
+    }
+
+    fn released(&mut self) -> Vec<usize> {
+        let gateways = self.shares.len();
+        self.released.drain(..).map(|job| gateways + job).collect()
     }
 
     fn idle(&mut self) {
