@@ -21,9 +21,9 @@ const LIMIT: u64 = 256 << 20;
 /// A run as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// The tool: `cexec`.
+    /// The tool: `cexec` or `ccp`.
     pub tool: String,
-    /// The words of the command. Bytes that are not UTF-8 are replaced, and `exact` is false.
+    /// The words of the command; of `ccp` its sources and target. Bytes that are not UTF-8 are replaced, and `exact` is false.
     pub command: Vec<String>,
     /// Whether the command stands here as it was given.
     pub exact: bool,
@@ -41,6 +41,12 @@ pub struct Run {
     /// The names of the variables it was given; the values are not kept.
     #[serde(default)]
     pub env: Vec<String>,
+    /// The options of `ccp` that say what the copy is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// The directory of this machine in which the names of a copy begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// Whether it ran on this machine for want of hosts.
     pub local: bool,
     /// The login name for hosts that name none.
@@ -230,6 +236,8 @@ mod tests {
             sudo: false,
             chdir: None,
             env: Vec::new(),
+            options: Vec::new(),
+            from: None,
             local: false,
             user: None,
             started: format!("2026-11-21T23:21:{:02}.{:03}Z", number / 1000, number % 1000),

@@ -42,6 +42,7 @@ mod noticed;
 mod parse_only;
 mod pipelines;
 mod remembering;
+mod remembering_copies;
 mod remote_methods;
 mod shellcommands;
 mod spellings;

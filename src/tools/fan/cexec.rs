@@ -43,7 +43,7 @@ fn command() -> clap::Command {
         Arg::new(name).long(name).value_name(value).value_parser(parser)
     };
     let base = targets::arguments(crate::tools::base("cexec", "Run a command on many hosts"));
-    look::arguments(gateways::arguments(work::arguments(base)))
+    replay::arguments(look::arguments(gateways::arguments(work::arguments(base))))
         .arg(
             flag(
                 "pdsh-status",
@@ -105,33 +105,10 @@ fn command() -> clap::Command {
         .arg(flag("json", "Print one JSON object per host"))
         .arg(dir("outdir", 'o', "Write each host's standard output to DIR/HOST"))
         .arg(dir("errdir", 'e', "Write each host's standard error to DIR/HOST"))
-        .arg(
-            Arg::new("report_loc")
-                .long("report_loc")
-                .alias("report-loc")
-                .action(ArgAction::SetTrue)
-                .help("Say on standard error where the report of this run is"),
-        )
-        .arg(
-            Arg::new("retry")
-                .long("retry")
-                .value_name("WHICH")
-                .value_parser(["failed", "succeeded", "unreachable", "all"])
-                .help("Run the command of a report again on these of its hosts"),
-        )
-        .arg(
-            Arg::new("report")
-                .long("report")
-                .value_name("FILE|N")
-                .value_parser(value_parser!(PathBuf))
-                .requires("retry")
-                .help("The report for --retry, by its file or its number in --reports [default: 1, the newest]"),
-        )
         .arg(flag(
             "mux-exit",
             "Close all connections that are kept, and say how many there were",
         ))
-        .arg(flag("reports", "List the reports that are kept, the newest first"))
         .arg(
             Arg::new("words")
                 .value_name("COMMAND")
@@ -160,7 +137,7 @@ pub fn run(args: &[OsString], manner: &Manner) -> Result<Exit, Fail> {
     if matches.get_flag("mux-exit") {
         return mux_exit();
     }
-    let again = replay::again(TOOL.name, &matches, &dir)?;
+    let again = replay::again(TOOL.name, &matches, &dir, ("words", "the command"))?;
     let mut targets = match &again {
         Some((hosts, run)) => Targets::again(&matches, hosts.clone(), run)?,
         None => Targets::find(&matches)?,

@@ -11,7 +11,7 @@ use super::look::{Heads, Look};
 use super::manner::Counts;
 use super::show::{Shape, Show};
 use super::targets::{self, Outside, Targets};
-use super::{gateways, work};
+use super::{gateways, replay, work};
 use crate::diag::{Exit, Fail, stderr_line};
 use crate::fan::report::{self, Run};
 use crate::fan::{Job, Report, State, Stop, Wrap};
@@ -83,17 +83,7 @@ impl Call<'_> {
         let (typed, deaf) = (show.typed(), show.deaf());
         // Its lock on standard output would stand in the way of what is said next.
         drop(show);
-        match written {
-            Ok(path) if matches.get_flag("report_loc") => {
-                stderr_line(&format!("{}: report: {}", self.prog, path.display()));
-            }
-            Ok(_) => {}
-            Err(e) => stderr_line(&format!(
-                "{}: cannot write a report to {}: {e}",
-                self.prog,
-                self.reports.display()
-            )),
-        }
+        replay::say_where(self.prog, matches, &self.reports, written);
         shown.map_err(|e| Fail::new(Exit::Failed, "cannot write the output").because(e))?;
         if halted && self.stop.signal().is_none() {
             self.say_halted(&ended);
@@ -139,6 +129,8 @@ impl Call<'_> {
             sudo: wrap.sudo.is_some(),
             chdir: wrap.dir.as_ref().map(text),
             env: wrap.env.iter().map(|(name, _)| text(name)).collect(),
+            options: Vec::new(),
+            from: None,
             local: targets.local,
             user: targets.ssh.user.clone(),
             started,

@@ -3,20 +3,60 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::ArgMatches;
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use serde_json::json;
 
 use crate::diag::{Exit, Fail, Out, stderr_line};
 use crate::fan::report::{self, Kind, Run, Which};
 use crate::hosts::Host;
 
-/// The hosts and the run to repeat (`--retry`).
-pub fn again(prog: &str, matches: &ArgMatches, dir: &Path) -> Result<Option<(Vec<Host>, Run)>, Fail> {
+/// The options of tools whose runs are written down.
+pub fn arguments(command: clap::Command) -> clap::Command {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    command
+        .arg(flag("report_loc", "Say on standard error where the report of this run is").alias("report-loc"))
+        .arg(
+            Arg::new("retry")
+                .long("retry")
+                .value_name("WHICH")
+                .value_parser(["failed", "succeeded", "unreachable", "all"])
+                .help("Do what a report says again on these of its hosts"),
+        )
+        .arg(
+            Arg::new("report")
+                .long("report")
+                .value_name("FILE|N")
+                .value_parser(value_parser!(PathBuf))
+                .requires("retry")
+                .help("The report for --retry, by its file or its number in --reports [default: 1, the newest]"),
+        )
+        .arg(flag("reports", "List the reports that are kept, the newest first"))
+}
+
+/// Says where a report is, if that was asked for, or why there is none.
+pub fn say_where(prog: &str, matches: &ArgMatches, dir: &Path, written: io::Result<PathBuf>) {
+    match written {
+        Ok(path) if matches.get_flag("report_loc") => stderr_line(&format!("{prog}: report: {}", path.display())),
+        Ok(_) => {}
+        Err(e) => stderr_line(&format!("{prog}: cannot write a report to {}: {e}", dir.display())),
+    }
+}
+
+/// The hosts and the run to repeat (`--retry`). `said`: the argument that the report stands for, and what that is.
+pub fn again(
+    prog: &str,
+    matches: &ArgMatches,
+    dir: &Path,
+    said: (&str, &str),
+) -> Result<Option<(Vec<Host>, Run)>, Fail> {
     let Some(which) = matches.get_one::<String>("retry") else {
         return Ok(None);
     };
-    if matches.contains_id("words") || matches.contains_id("hosts") {
-        return Err(Fail::usage("--retry takes the command and the hosts from the report"));
+    let (words, what) = said;
+    if matches.contains_id(words) || matches.contains_id("hosts") {
+        return Err(Fail::usage(format!(
+            "--retry takes {what} and the hosts from the report"
+        )));
     }
     let unusable = |e: &dyn std::fmt::Display| Fail::new(Exit::Policy, "cannot use the report").because(e);
     let given = matches.get_one::<PathBuf>("report");
@@ -36,8 +76,11 @@ pub fn again(prog: &str, matches: &ArgMatches, dir: &Path) -> Result<Option<(Vec
     };
     let shown = path.display();
     let run = report::read(&path).map_err(|e| unusable(&format!("{shown}: {e}")))?;
+    if run.tool != prog {
+        return Err(unusable(&format!("{shown}: it is one of {}", run.tool)));
+    }
     if !run.exact {
-        return Err(unusable(&format!("{shown}: its command is not UTF-8 text")));
+        return Err(unusable(&format!("{shown}: {what} of it is not UTF-8 text")));
     }
     if run.stdin && !matches.get_flag("stdin") {
         return Err(
@@ -45,7 +88,8 @@ pub fn again(prog: &str, matches: &ArgMatches, dir: &Path) -> Result<Option<(Vec
                 .hint("give it again with --stdin"),
         );
     }
-    let given: Vec<&String> = matches.get_many::<String>("env").unwrap_or_default().collect();
+    let given = matches.try_get_many::<String>("env").ok().flatten();
+    let given: Vec<&String> = given.unwrap_or_default().collect();
     let has = |name: &String| given.iter().any(|text| text.split('=').next() == Some(name));
     if let Some(name) = run.env.iter().find(|name| !has(name)) {
         return Err(unusable(&format!(
@@ -88,8 +132,9 @@ pub fn reports(prog: &str, dir: &Path, json: bool) -> Result<Exit, Fail> {
                 run.count(Kind::Succeeded),
                 run.count(Kind::Failed),
                 run.count(Kind::Unreachable) + run.count(Kind::Stopped),
-                run.script
+                run.options
                     .iter()
+                    .chain(&run.script)
                     .chain(&run.command)
                     .cloned()
                     .collect::<Vec<_>>()

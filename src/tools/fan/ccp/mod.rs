@@ -1,6 +1,7 @@
 //! `ccp`: copy files to many hosts (CMD-06, FO-04).
 
 mod rcopy;
+mod record;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use serde_json::json;
 
 use super::look::Look;
+use super::replay;
 use super::show::{Shape, Show};
 use super::targets::{self, Targets};
 use crate::diag::{Exit, Fail, stderr_line};
@@ -22,6 +24,7 @@ use crate::fan::copy::{Delivery, Order, Outcome, Parcel};
 use crate::fan::{self, Job, Report, Stop};
 use crate::hosts::Host;
 use crate::tools::{Place, Tool};
+use record::Record;
 
 /// From how many bytes on it pays to ask which ssh this is.
 const MUCH: u64 = 1 << 20;
@@ -38,49 +41,52 @@ pub static TOOL: Tool = Tool {
 fn command() -> clap::Command {
     let long = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     let flag = |name, letter, help| long(name, help).short(letter);
-    targets::arguments(crate::tools::base("ccp", "Copy files to many hosts"))
-        .mut_arg("dry-run", |arg| arg.long("list-hosts"))
-        .arg(flag("recursive", 'r', "Copy directories with all that is in them"))
-        .arg(flag("preserve", 'p', "Keep owner, group and time of the source"))
-        .arg(long("delete", "Remove what is in a directory there and not in the one here").requires("recursive"))
-        .arg(
-            Arg::new("recon")
-                .short('n')
-                .long("dry-run")
-                .action(ArgAction::SetTrue)
-                .help("Change nothing; say what would be done on each host"),
-        )
-        .arg(long(
-            "same-path",
-            "Copy each source to its own path on the hosts; the default for one source alone",
-        ))
-        .arg(long(
-            "per-host",
-            "In the names of sources %h stands for the host: each gets a file of its own",
-        ))
-        .arg(long(
-            "rcopy",
-            "Copy from the hosts: SOURCE... of each come into the directory TARGET here, as NAME.HOST",
-        ))
-        .arg(
-            Arg::new("tree")
-                .long("tree")
-                .value_name("N")
-                .num_args(0..=1)
-                .require_equals(true)
-                .value_parser(value_parser!(u32).range(1..))
-                .conflicts_with_all(["per-host", "rcopy", "recon"])
-                .help("Let N hosts that have it pass it on to the others [default: the square root of their number]"),
-        )
-        .arg(Arg::new("source-name").long("source-name").hide(true))
-        .arg(long("json", "Print one JSON object per host"))
-        .arg(
-            Arg::new("paths")
-                .value_name("SOURCE... TARGET")
-                .num_args(1..)
-                .value_parser(value_parser!(OsString))
-                .help("What to copy, and where to on the hosts: a file name, or a directory that exists"),
-        )
+    replay::arguments(targets::arguments(crate::tools::base(
+        "ccp",
+        "Copy files to many hosts",
+    )))
+    .mut_arg("dry-run", |arg| arg.long("list-hosts"))
+    .arg(flag("recursive", 'r', "Copy directories with all that is in them"))
+    .arg(flag("preserve", 'p', "Keep owner, group and time of the source"))
+    .arg(long("delete", "Remove what is in a directory there and not in the one here").requires("recursive"))
+    .arg(
+        Arg::new("recon")
+            .short('n')
+            .long("dry-run")
+            .action(ArgAction::SetTrue)
+            .help("Change nothing; say what would be done on each host"),
+    )
+    .arg(long(
+        "same-path",
+        "Copy each source to its own path on the hosts; the default for one source alone",
+    ))
+    .arg(long(
+        "per-host",
+        "In the names of sources %h stands for the host: each gets a file of its own",
+    ))
+    .arg(long(
+        "rcopy",
+        "Copy from the hosts: SOURCE... of each come into the directory TARGET here, as NAME.HOST",
+    ))
+    .arg(
+        Arg::new("tree")
+            .long("tree")
+            .value_name("N")
+            .num_args(0..=1)
+            .require_equals(true)
+            .value_parser(value_parser!(u32).range(1..))
+            .conflicts_with_all(["per-host", "rcopy", "recon"])
+            .help("Let N hosts that have it pass it on to the others [default: the square root of their number]"),
+    )
+    .arg(Arg::new("source-name").long("source-name").hide(true))
+    .arg(long("json", "Print one JSON object per host"))
+    .arg(
+        Arg::new("paths")
+            .value_name("SOURCE... TARGET")
+            .num_args(1..)
+            .value_parser(value_parser!(OsString))
+            .help("What to copy, and where to on the hosts: a file name, or a directory that exists"),
+    )
 }
 
 /// What goes to one place.
@@ -167,8 +173,18 @@ fn collect(matches: &ArgMatches, trip: &Trip<'_>, host: Option<&str>, missing: &
 }
 
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
-    let matches = crate::tools::parse(&TOOL, args)?;
-    let mut targets = Targets::find(&matches)?;
+    let mut matches = crate::tools::parse(&TOOL, args)?;
+    let reports = record::place();
+    if matches.get_flag("reports") {
+        return replay::reports(TOOL.name, &reports, matches.get_flag("json"));
+    }
+    let mut targets = match replay::again(TOOL.name, &matches, &reports, ("paths", "what to copy"))? {
+        Some((hosts, run)) => {
+            matches = record::resume(args, &matches, &run)?;
+            Targets::again(&matches, hosts, &run)?
+        }
+        None => Targets::find(&matches)?,
+    };
     if targets.only_shown(&matches) {
         return Ok(Exit::Done);
     }
@@ -179,15 +195,29 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     }
     let internal = |e: io::Error| Fail::new(Exit::Internal, "cannot run anything").because(e);
     let stop = Stop::catch().map_err(internal)?;
-    if matches.get_flag("rcopy") {
-        return rcopy::run(&matches, &targets, &paths, &stop);
-    }
+    let mut record = Record::begin(&matches, &targets, &paths);
+    let ended = match matches.get_flag("rcopy") {
+        true => rcopy::run(&matches, &targets, &paths, &stop, &mut record),
+        false => travel_all(&matches, &targets, &paths, &stop, &mut record),
+    };
+    record.write(&matches);
+    ended
+}
+
+fn travel_all(
+    matches: &ArgMatches,
+    targets: &Targets,
+    paths: &[&OsString],
+    stop: &Stop,
+    record: &mut Record,
+) -> Result<Exit, Fail> {
     let mut worst = Exit::Done;
-    for trip in trips(&matches, &paths)? {
+    for trip in trips(matches, paths)? {
         if stop.signal().is_some() {
+            record.cut_short();
             break;
         }
-        let ended = travel(&matches, &targets, &trip, &stop)?;
+        let ended = travel(matches, targets, &trip, stop, record)?;
         if ended.code() > worst.code() {
             worst = ended;
         }
@@ -195,7 +225,13 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     Ok(worst)
 }
 
-fn travel(matches: &ArgMatches, targets: &Targets, trip: &Trip<'_>, stop: &Stop) -> Result<Exit, Fail> {
+fn travel(
+    matches: &ArgMatches,
+    targets: &Targets,
+    trip: &Trip<'_>,
+    stop: &Stop,
+    record: &mut Record,
+) -> Result<Exit, Fail> {
     let order = Order {
         target: trip.target.clone(),
         into: trip.into,
@@ -241,6 +277,7 @@ fn travel(matches: &ArgMatches, targets: &Targets, trip: &Trip<'_>, stop: &Stop)
         )?,
         None => deliver(targets, &served, 0, stop, &mut show)?,
     };
+    record.add(&reports);
     show.finish()
         .map_err(|e| Fail::new(Exit::Failed, "cannot write the output").because(e))?;
     let worst = super::status(TOOL.name, &reports, stop, super::manner::Counts::Own);

@@ -7,14 +7,20 @@ use std::path::Path;
 use bstr::{BString, ByteSlice};
 use clap::ArgMatches;
 
-use super::{TOOL, display};
+use super::{Record, TOOL, display};
 use crate::diag::{Exit, Fail};
 use crate::fan::fetch::Fetch;
 use crate::fan::{self, Job, Stop};
 use crate::tools::fan::targets::Targets;
 
 /// Fetches.
-pub(super) fn run(matches: &ArgMatches, targets: &Targets, paths: &[&OsString], stop: &Stop) -> Result<Exit, Fail> {
+pub(super) fn run(
+    matches: &ArgMatches,
+    targets: &Targets,
+    paths: &[&OsString],
+    stop: &Stop,
+    record: &mut Record,
+) -> Result<Exit, Fail> {
     let [sources @ .., place] = paths else {
         return Err(usage());
     };
@@ -59,6 +65,7 @@ pub(super) fn run(matches: &ArgMatches, targets: &Targets, paths: &[&OsString], 
     let mut show = display(matches, &targets.hosts, labels);
     let reports = fan::run(&jobs, &targets.options, Some(stop), &mut show)
         .map_err(|e| Fail::new(Exit::Internal, "cannot run anything").because(e))?;
+    record.add(&reports);
     show.finish()
         .map_err(|e| Fail::new(Exit::Failed, "cannot write the output").because(e))?;
     Ok(crate::tools::fan::status(
