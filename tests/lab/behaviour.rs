@@ -302,3 +302,48 @@ fn a_copy_into_a_directory_that_is_missing_says_so_and_is_no_success() {
         lab.ok("client1", "! [ -e /root/there ]");
     });
 }
+
+#[test]
+fn a_command_that_starts_a_daemon_returns_at_once_and_the_daemon_lives_on() {
+    HOSTS.with(|lab| {
+        let both = "-w 'client[1-2]'";
+        let start = "#!/bin/sh\nsetsid sleep 3005 </dev/null >/dev/null 2>&1 &\necho started\n";
+        for host in ["client1", "client2"] {
+            lab.write(host, "/sbin/init.d/sleeper", start);
+            lab.write(host, "/etc/rc.config.d/cfservd", "CSYNC_CONFIGURED=1\n");
+            lab.write(host, "/var/opt/dsau/cfengine/inputs/cfservd.conf", "control:\n");
+            lab.ok(host, "chmod +x /sbin/init.d/sleeper; cfkey");
+        }
+        for way in WAYS {
+            // One that leaves its group, and one that does not.
+            for (command, says) in [
+                ("/sbin/init.d/sleeper", true),
+                ("sleep 3005 </dev/null >/dev/null 2>&1 &", false),
+            ] {
+                let begin = std::time::Instant::now();
+                let ran = lab.sh("master", &format!("cexec {way} {both} '{command}'"));
+                assert!(begin.elapsed().as_secs() < 10, "{way} {command}: {:?}", begin.elapsed());
+                let wanted: &[&str] = if says {
+                    &["client1: started", "client2: started"]
+                } else {
+                    &[]
+                };
+                assert_eq!((sorted(&ran).as_slice(), ran.code, ran.err.as_str()), (wanted, 0, ""));
+                // Longer than a command lives whose connection has ended.
+                std::thread::sleep(std::time::Duration::from_secs(3));
+                runs(lab, "sleep 3005");
+                lab.ok("master", &format!("cexec {both} pkill -xf \"'sleep 3005'\""));
+                gone(lab, "sleep 3005");
+            }
+        }
+        let begin = std::time::Instant::now();
+        let ran = lab.sh("master", &format!("cexec {both} /sbin/init.d/cfservd start"));
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
+        assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+        lab.ok(
+            "master",
+            &format!("cexec {both} 'pgrep -x cfservd && /sbin/init.d/cfservd stop'"),
+        );
+        lab.ok("master", "cexec --mux-exit");
+    });
+}

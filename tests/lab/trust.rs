@@ -411,3 +411,64 @@ fn check_tells_for_each_host_why_it_does_not_work_and_changes_nothing() {
         ran.all()
     );
 }
+
+#[test]
+fn control_c_at_a_question_puts_the_terminal_back_and_leaves_nothing_half_done() {
+    let Some(lab) = lab(3) else { return };
+    let all = ["master", "client1", "client2"];
+    let before = homes(&lab, &all);
+    // At the question about the host key, at the one for the password, and while a host is slow to answer.
+    lab.ok(
+        "client2",
+        "echo 'until [ -e /tmp/go ]; do sleep 0.2; done' >/root/.bashrc",
+    );
+    let question = "password of root on client1: ";
+    for (options, host, wait, key, typed) in [
+        ("", "client1", "(yes/no", 1, ""),
+        ("--yes-host-keys", "client1", question, 1, ""),
+        ("--yes-host-keys", "client1", question, 1, "half a passw"),
+        (
+            "--yes-host-keys",
+            "client2",
+            "password of root on client2: ",
+            2,
+            "lab\n",
+        ),
+    ] {
+        let line = format!("stty -a; csshsetup {options} {host}; echo status $?; stty -a");
+        let mut command = lab.command("master", &line);
+        command.stdin(Stdio::inherit());
+        let mut terminal = spawn_command(command, Some(60_000)).unwrap();
+        let first = terminal.exp_string(wait).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        terminal.send(typed).unwrap();
+        terminal.flush().unwrap();
+        if key == 2 {
+            lab.wait("client2", "pgrep -f 'sleep 0[.]2'");
+        }
+        terminal.send_control('c').unwrap();
+        let rest = terminal.exp_eof().unwrap();
+        assert!(rest.contains("status 130\r\n"), "{options} {host} {typed:?}: {rest}");
+        assert!(!rest.contains("half"), "{rest}");
+        let settings = |text: &str| -> Vec<String> {
+            let at = text.find("speed ").unwrap_or_else(|| panic!("{text}"));
+            let end = text[at..].find("-extproc").unwrap_or_else(|| panic!("{text}"));
+            text[at..at + end].split_whitespace().map(str::to_string).collect()
+        };
+        assert_eq!(settings(&first), settings(&rest), "{rest}");
+        lab.wait("master", "! pgrep -x ssh && ! pgrep -x csshsetup");
+        lab.wait(host, "! pgrep -f 'sleep 0[.]2'");
+        for (host, before) in all.iter().zip(&before) {
+            let now = homes(&lab, &[host]).concat();
+            // A key of one's own and a pinned host key are whole steps; what let us in is not.
+            assert!(!now.contains("authorized_keys") || *host == "master", "{host}: {now}");
+            if *host != "master" {
+                assert_eq!(&now, before, "{host}");
+            }
+        }
+    }
+    // It goes on from there.
+    lab.ok("client2", "touch /tmp/go");
+    lab.ok("master", &format!("{ASK} csshsetup --yes-host-keys 'client[1-2]'"));
+    assert_eq!(lab.ok("master", "ssh -o BatchMode=yes client2 hostname"), "client2\n");
+}
