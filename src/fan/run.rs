@@ -19,8 +19,7 @@ const FEED: usize = 3;
 /// How much is read at once, in bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// How long one host may be listened to while others wait for their turn. One that floods with short lines is work, and
-/// the answers of the others shall not come late for it.
+/// How long one host may be listened to while others wait, so that one that floods does not hold them up.
 const TURN: Duration = Duration::from_millis(2);
 
 /// A host that waits for its turn.
@@ -94,7 +93,7 @@ fn begin<'a>(
         running: Vec::new(),
         reports: vec![None; jobs.len()],
         buffer: vec![0; BUFFER],
-        share: BUFFER,
+        shares: vec![BUFFER; jobs.len()],
     })
 }
 
@@ -111,8 +110,8 @@ struct Loop<'a> {
     running: Vec<Child>,
     reports: Vec<Option<Report>>,
     buffer: Vec<u8>,
-    /// How much of the buffer is filled at once.
-    share: usize,
+    /// How much of the buffer each job fills at once.
+    shares: Vec<usize>,
 }
 
 impl Loop<'_> {
@@ -279,13 +278,14 @@ impl Loop<'_> {
                 continue;
             }
             let (job, host) = (child.job, &self.jobs[child.job].host);
-            child.read(number, &mut self.buffer[..self.share], &mut |stream, line| {
+            let share = self.shares[job];
+            child.read(number, &mut self.buffer[..share], &mut |stream, line| {
                 self.sink.line(job, host, stream, line);
             });
-            self.share = match begin.elapsed() {
-                took if took > TURN && self.running.len() > 1 => (self.share / 2).max(1024),
-                took if took < TURN / 4 => (self.share * 2).min(BUFFER),
-                _ => self.share,
+            self.shares[job] = match begin.elapsed() {
+                took if took > TURN && self.running.len() > 1 => (share / 2).max(1024),
+                took if took < TURN / 4 => (share * 2).min(BUFFER),
+                _ => share,
             };
         }
     }
