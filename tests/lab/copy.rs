@@ -4,13 +4,13 @@ use crate::fanout::{ASK, trusted};
 use crate::harness::Lab;
 
 /// What copies have left below a directory of a host.
-fn strays(lab: &Lab, host: &str, dir: &str) -> String {
+pub fn strays(lab: &Lab, host: &str, dir: &str) -> String {
     lab.ok(host, &format!("find {dir} -xdev -name '.ccp*'"))
 }
 
 /// No process of a copy is left on a host.
-fn quiet(lab: &Lab, host: &str) {
-    lab.wait(host, "! pgrep -f 'dsau-cc[p]|[.]ccp[.]|sh -c [S]=' >/dev/null");
+pub fn quiet(lab: &Lab, host: &str) {
+    lab.wait(host, "! pgrep -af 'dsau-cc[p]|[.]ccp[.]|sh -c [S]='");
 }
 
 #[test]

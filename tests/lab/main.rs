@@ -11,6 +11,7 @@
 
 mod behaviour;
 mod converge;
+mod copies;
 mod copy;
 mod crash;
 mod fanout;

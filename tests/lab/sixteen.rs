@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::harness::{Lab, Ran, Shared, ended};
 
 /// The cluster of the manual: sixteen members, and the machine from which they are served.
-static CLUSTER: Shared = Shared::new(|| {
+pub static CLUSTER: Shared = Shared::new(|| {
     let lab = Lab::trusted(17)?;
     let nodes: String = (1..=16)
         .map(|i| format!(" node {{\n  name: client{i}\n  nodeid: {i}\n }}\n"))
@@ -19,7 +19,7 @@ static CLUSTER: Shared = Shared::new(|| {
     Some(lab)
 });
 
-fn hosts() -> impl Iterator<Item = String> {
+pub fn hosts() -> impl Iterator<Item = String> {
     (1..=16).map(|i| format!("client{i}"))
 }
 
@@ -29,10 +29,52 @@ fn sorted(ran: &Ran) -> Vec<&str> {
     lines
 }
 
-/// What was said of a host on standard error.
-fn told<'a>(ran: &'a Ran, host: &str) -> &'a str {
-    let head = format!("cexec: {host}: ");
+/// What a tool said of a host on standard error.
+pub fn told<'a>(ran: &'a Ran, tool: &str, host: &str) -> &'a str {
+    let head = format!("{tool}: {host}: ");
     ran.err.lines().find_map(|line| line.strip_prefix(&head)).unwrap_or("")
+}
+
+/// Sees to it that client10 is down, client11 refuses the key, client12 has a changed host key, client13 hangs after
+/// login, client14 prints junk, and the disks of client16 are full.
+pub fn trouble(lab: &Lab) {
+    lab.ok("master", "cexec --mux-exit");
+    lab.kill("client10");
+    lab.ok("client11", "mv /root/.ssh/authorized_keys /root/keys");
+    lab.ok("client12", "cd /etc/ssh && mkdir old && mv ssh_host_ed25519_key* old && ssh-keygen -q -t ed25519 -N '' -f ssh_host_ed25519_key && pkill -HUP -o -x sshd");
+    lab.ok(
+        "client13",
+        "echo 'until [ -e /tmp/go ]; do sleep 0.2; done' >/root/.bashrc",
+    );
+    lab.ok(
+        "client14",
+        "echo 'echo Welcome; echo Have a nice day >&2' >/root/.bashrc",
+    );
+    lab.ok("client16", "mount -t tmpfs -o size=16k full /srv; head -c 99999 /dev/zero >/srv/fill; for d in /dev/shm /tmp; do mount -t tmpfs -o size=4k full $d; head -c 9999 /dev/zero >$d/fill; done; true");
+}
+
+/// Checks what was said of those that never served anything, and the hints.
+pub fn named(ran: &Ran, tool: &str, limit: &str) {
+    for (host, cause) in [
+        (
+            "client11",
+            "login refused: root@client11: Permission denied (publickey,password).",
+        ),
+        ("client12", "the host key has changed: "),
+        ("client13", limit),
+    ] {
+        assert!(told(ran, tool, host).starts_with(cause), "{host}: {}", ran.err);
+    }
+    // Which of the two depends on whether its neighbours still remember it.
+    let down = told(ran, tool, "client10");
+    let ways = ["no answer in time: ", "cannot connect: "];
+    assert!(ways.iter().any(|cause| down.starts_with(cause)), "{}", ran.err);
+    assert!(
+        ran.err.contains("\n  hint: set up the trust with 'csshsetup HOST'\n"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("ssh-keygen -R HOST"), "{}", ran.err);
 }
 
 #[test]
@@ -160,13 +202,7 @@ fn hosts_that_flood_are_shown_at_the_pace_of_the_reader_in_bounded_memory() {
 #[test]
 fn seven_troubles_at_once_are_named_the_others_are_served_and_reports_repeat_them() {
     CLUSTER.last(|lab| {
-        lab.ok("master", "cexec --mux-exit");
-        lab.kill("client10");
-        lab.ok("client11", "mv /root/.ssh/authorized_keys /root/keys");
-        lab.ok("client12", "cd /etc/ssh && mkdir old && mv ssh_host_ed25519_key* old && ssh-keygen -q -t ed25519 -N '' -f ssh_host_ed25519_key && pkill -HUP -o -x sshd");
-        lab.ok("client13", "echo 'until [ -e /tmp/go ]; do sleep 0.2; done' >/root/.bashrc");
-        lab.ok("client14", "echo 'echo Welcome; echo Have a nice day >&2' >/root/.bashrc");
-        lab.ok("client16", "mount -t tmpfs -o size=16k full /srv; head -c 99999 /dev/zero >/srv/fill; for d in /dev/shm /tmp; do mount -t tmpfs -o size=4k full $d; head -c 9999 /dev/zero >$d/fill; done; true");
+        trouble(lab);
         let command = "case $(hostname) in client15) yes | head -c 9M; sleep 3112;; client16) echo x >/srv/file;; *) hostname;; esac";
         lab.write("master", "/root/troubles", format!("cexec -t 5 -u 9 '{command}' | grep -v '^client15: y$'; exit ${{PIPESTATUS[0]}}"));
         let mut served: Vec<String> = (1..=9).chain([14]).map(|i| format!("client{i}: client{i}")).collect();
@@ -178,23 +214,11 @@ fn seven_troubles_at_once_are_named_the_others_are_served_and_reports_repeat_the
             let ran = lab.sh("master", "bash /root/troubles");
             assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
             assert_eq!(sorted(&ran), served, "{}", ran.err);
-            for (host, cause) in [
-                ("client11", "login refused: root@client11: Permission denied (publickey,password)."),
-                ("client12", "the host key has changed: "),
-                ("client13", "command time-out after 9 s"),
-                ("client15", "command time-out after 9 s"),
-                ("client16", "exit status 1"),
-            ] {
-                assert!(told(&ran, host).starts_with(cause), "{host}: {}", ran.err);
-            }
-            // Which of the two depends on whether its neighbours still remember it.
-            let down = told(&ran, "client10");
-            let ways = ["no answer in time: ", "cannot connect: "];
-            assert!(ways.iter().any(|cause| down.starts_with(cause)), "{}", ran.err);
+            named(&ran, "cexec", "command time-out after 9 s");
+            assert!(told(&ran, "cexec", "client15").starts_with("command time-out after 9 s"), "{}", ran.err);
+            assert!(told(&ran, "cexec", "client16").starts_with("exit status 1"), "{}", ran.err);
             assert_eq!(ran.err.matches("client14: Have a nice day\n").count(), 1, "{}", ran.err);
             assert!(ran.err.contains("client16: /bin/bash: line 1: echo: write error: No space left on device\n"), "{}", ran.err);
-            assert!(ran.err.contains("\n  hint: set up the trust with 'csshsetup HOST'\n"), "{}", ran.err);
-            assert!(ran.err.contains("ssh-keygen -R HOST"), "{}", ran.err);
             assert_eq!(ran.code, 124);
         }
         let ran = lab.sh("master", "cexec --reports | head -n 1");
