@@ -17,6 +17,7 @@ use nix::unistd::pipe2;
 use super::{Child, Work, log};
 use crate::fan::Job;
 use crate::fan::pipes::Pipe;
+use crate::remote::keep::lives;
 use crate::remote::{Hold, Kept};
 
 /// How much a thread that looks up a name needs, in bytes.
@@ -194,19 +195,73 @@ impl Holder {
         }
         acknowledge(&self.connection);
         let connection = self.connection.try_clone().ok()?;
-        // The name of one that died is free again. Where another was faster, this one stays under its own name until it
-        // is idle; ssh clears that away.
-        if !crate::remote::keep::lives(&self.wanted) {
-            let _ = std::fs::remove_file(&self.wanted);
+        Some((settle(&self.made, &self.wanted, lives), connection))
+    }
+}
+
+/// Gives a socket that was made under a name of its own the name that others look for, and tells where it is now. Where
+/// another lives there, it stays under its own until it is idle; ssh clears that away.
+///
+/// The name of one that died is taken over by an exchange: whoever else is settling just now must not lose the only name
+/// under which `--mux-exit` finds it.
+fn settle(made: &Path, wanted: &Path, lives: impl Fn(&Path) -> bool) -> PathBuf {
+    let rename = |from: &Path, to: &Path, how| renameat2(AT_FDCWD, from, AT_FDCWD, to, how);
+    if rename(made, wanted, RenameFlags::RENAME_NOREPLACE).is_ok() {
+        return wanted.to_path_buf();
+    }
+    if lives(wanted) || rename(made, wanted, RenameFlags::RENAME_EXCHANGE).is_err() {
+        return made.to_path_buf();
+    }
+    if lives(made) {
+        // Its own ssh will clear away this name one day, but not another.
+        let _ = rename(made, &Holder::place(wanted), RenameFlags::RENAME_NOREPLACE);
+    } else {
+        let _ = std::fs::remove_file(made);
+    }
+    wanted.to_path_buf()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    fn lives(path: &Path) -> bool {
+        UnixStream::connect(path).is_ok()
+    }
+
+    #[test]
+    fn of_many_that_settle_at_once_in_the_place_of_a_dead_one_none_loses_its_name() {
+        for _ in 0..50 {
+            let dir = tempfile::tempdir().unwrap();
+            let wanted = dir.path().join("wanted");
+            drop(UnixListener::bind(&wanted).unwrap());
+            let made: Vec<(UnixListener, PathBuf)> = (0..8)
+                .map(|n| dir.path().join(format!("made.{n}")))
+                .map(|path| (UnixListener::bind(&path).unwrap(), path))
+                .collect();
+            let gate = std::sync::Barrier::new(made.len());
+            std::thread::scope(|scope| {
+                for (_, path) in &made {
+                    scope.spawn(|| {
+                        gate.wait();
+                        assert!(lives(&settle(path, &wanted, lives)));
+                    });
+                }
+            });
+            let names = std::fs::read_dir(dir.path()).unwrap();
+            let living = names.filter(|entry| lives(&entry.as_ref().unwrap().path())).count();
+            assert!(lives(&wanted));
+            assert_eq!(living, made.len());
         }
-        let moved = renameat2(
-            AT_FDCWD,
-            &self.made,
-            AT_FDCWD,
-            &self.wanted,
-            RenameFlags::RENAME_NOREPLACE,
-        );
-        let place = if moved.is_ok() { &self.wanted } else { &self.made };
-        Some((place.clone(), connection))
+    }
+
+    #[test]
+    fn one_that_lives_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let [wanted, made] = ["wanted", "made"].map(|name| dir.path().join(name));
+        let _both = [&wanted, &made].map(|path| UnixListener::bind(path).unwrap());
+        assert_eq!(settle(&made, &wanted, lives), made);
+        assert!(lives(&wanted) && lives(&made));
     }
 }
