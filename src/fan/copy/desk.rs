@@ -39,6 +39,8 @@ enum Step {
     Links,
     Hash,
     Parts,
+    /// That the archive is being read: what comes before would pile up in sshd, which is slow in that.
+    Go,
     Done,
 }
 
@@ -75,6 +77,7 @@ pub(super) struct Desk {
     heard: usize,
     wanted: Vec<usize>,
     parts: HashMap<String, u64>,
+    archive: Vec<Piece>,
     troubles: Vec<String>,
 }
 
@@ -97,6 +100,7 @@ impl Desk {
             heard: 0,
             wanted: Vec::new(),
             parts: HashMap::new(),
+            archive: Vec::new(),
             troubles: Vec::new(),
             delivery,
         }
@@ -138,7 +142,7 @@ impl Desk {
                 }
             }
             Step::Hash => self.hash(line),
-            Step::Parts => {}
+            Step::Parts | Step::Go => {}
         }
     }
 
@@ -182,6 +186,7 @@ impl Desk {
                 }
             }
             (Step::Parts, ["end"]) => self.send(reply),
+            (Step::Go, ["go"]) => self.give(reply),
             _ => {}
         }
     }

@@ -220,6 +220,7 @@ put() {
     else
         how=--no-same-owner
     fi
+    say go
     # The list comes last: a stream that ends before it, even between two files, is not whole.
     # In large records: fewer system calls.
     tar -b 256 -xpf - $how -C "$stage" && [ -f "$stage/m" ] || fail "the copy did not arrive whole"

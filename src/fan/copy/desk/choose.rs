@@ -174,8 +174,14 @@ impl Desk {
         text
     }
 
-    pub(super) fn send(&mut self, reply: &mut Reply) {
+    /// Sends the archive, which is the end.
+    pub(super) fn give(&mut self, reply: &mut Reply) {
         self.step = Step::Done;
+        self.archive.drain(..).for_each(|piece| reply.say(piece));
+        reply.end();
+    }
+
+    pub(super) fn send(&mut self, reply: &mut Reply) {
         let delivery = Arc::clone(&self.delivery);
         let large = self
             .wanted
@@ -223,13 +229,16 @@ impl Desk {
             reply.bytes(besides);
         }
         let size: u64 = self.wanted.iter().map(|&number| self.entry(number).size).sum();
-        reply.bytes(if size >= MUCH { "put much\n" } else { "put\n" });
-        for piece in &plan.pieces {
-            outcome.bytes += piece.size();
-            reply.say(piece.clone());
-        }
-        reply.end();
+        outcome.bytes += plan.pieces.iter().map(Piece::size).sum::<u64>();
+        self.archive.clone_from(&plan.pieces);
         reply.count(Arc::clone(&delivery.written));
+        if size >= MUCH {
+            self.step = Step::Go;
+            reply.bytes("put much\n");
+        } else {
+            reply.bytes("put\n");
+            self.give(reply);
+        }
         delivery.to_write.fetch_add(outcome.bytes, Ordering::Relaxed);
         self.record(outcome);
     }
