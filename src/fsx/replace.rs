@@ -28,6 +28,9 @@ pub struct Wanted {
     pub digest: Option<[u8; 32]>,
     /// Carry ACL, security label and user attributes over from the file that is replaced.
     pub carry: bool,
+    /// Nothing had that name when it was last looked at, so nothing is looked for to be carried over. Only for
+    /// [`Fresh::stage`]: a commit that is to keep the old file must see it.
+    pub fresh: bool,
     /// An extended attribute to set in the end: the access list, with the mode it makes.
     pub attribute: Option<(&'static str, Vec<u8>)>,
 }
@@ -42,6 +45,7 @@ impl Default for Wanted {
             size: None,
             digest: None,
             carry: true,
+            fresh: false,
             attribute: None,
         }
     }
@@ -52,7 +56,8 @@ pub struct Fresh<'a> {
     dir: &'a Dir,
     temp: BString,
     file: File,
-    hasher: blake3::Hasher,
+    /// None where somebody else vouches for the content.
+    hasher: Option<blake3::Hasher>,
     written: u64,
     live: bool,
 }
@@ -65,15 +70,21 @@ impl<'a> Fresh<'a> {
             dir,
             temp,
             file,
-            hasher: blake3::Hasher::new(),
+            hasher: Some(blake3::Hasher::new()),
             written: 0,
             live: true,
         })
     }
 
-    /// blake3 of what was written so far.
-    pub fn digest(&self) -> [u8; 32] {
-        *self.hasher.finalize().as_bytes()
+    /// From now on somebody else vouches for the content: it is not digested, and [`Wanted::digest`] cannot be asked for.
+    pub fn vouched(mut self) -> Self {
+        self.hasher = None;
+        self
+    }
+
+    /// blake3 of what was written so far; none where somebody else vouches for it.
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        self.hasher.as_ref().map(|hasher| *hasher.finalize().as_bytes())
     }
 
     /// The file itself, to read back what was written or to give it to another program.
@@ -112,7 +123,10 @@ impl<'a> Fresh<'a> {
     /// Checks what was written and gives it everything but its name. Gives what has that name now.
     fn finish(&mut self, name: &BStr, wanted: &Wanted) -> io::Result<Option<Meta>> {
         self.check(wanted)?;
-        let old = self.dir.look(name)?;
+        let old = match wanted.fresh {
+            true => None,
+            false => self.dir.look(name)?,
+        };
         if old.is_some_and(|old| old.is_dir()) {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "a directory is in the way"));
         }
@@ -142,7 +156,7 @@ impl<'a> Fresh<'a> {
             return wrong(format!("{} bytes came where {size} were announced", self.written));
         }
         match wanted.digest {
-            Some(digest) if digest != self.digest() => wrong("the content is not what was announced".into()),
+            Some(digest) if Some(digest) != self.digest() => wrong("the content is not what was announced".into()),
             _ => Ok(()),
         }
     }
@@ -176,7 +190,9 @@ impl<'a> Fresh<'a> {
 impl Write for Fresh<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes[..count]);
+        }
         self.written += count as u64;
         Ok(count)
     }
@@ -325,6 +341,31 @@ mod tests {
         assert_eq!(fs::read(top.path().join("target")).unwrap(), b"old");
         let meta = fs::symlink_metadata(top.path().join("f")).unwrap();
         assert!(meta.is_file() && meta.permissions().mode() & 0o777 == 0o600);
+    }
+
+    #[test]
+    fn content_that_others_vouch_for_is_not_digested_and_cannot_be_asked_for_by_digest() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = Dir::open(top.path()).unwrap();
+        let begin = || {
+            let mut fresh = Fresh::new(&dir).unwrap().vouched();
+            fresh.write_all(b"new").unwrap();
+            assert_eq!(fresh.digest(), None);
+            fresh
+        };
+        let asks = Wanted {
+            digest: Some(*blake3::hash(b"new").as_bytes()),
+            ..Wanted::default()
+        };
+        assert!(begin().commit("f".into(), &asks, None).is_err());
+        let size = Wanted {
+            size: Some(4),
+            ..Wanted::default()
+        };
+        assert!(begin().commit("f".into(), &size, None).is_err());
+        assert!(dir.names().unwrap().is_empty());
+        begin().commit("f".into(), &Wanted::default(), None).unwrap();
+        assert_eq!(fs::read(top.path().join("f")).unwrap(), b"new");
     }
 
     #[test]

@@ -135,6 +135,12 @@ pub trait Source {
         self.manifest(root, select)
     }
 
+    /// Whether a reader of [`Source::fetch`] gives its last byte only when the content has the digest of the entry, where
+    /// that has one: then it need not be digested again.
+    fn vouches(&self) -> bool {
+        false
+    }
+
     /// What could not be read below the root when [`Source::manifest`] was last called: the path below the root and the
     /// cause. Nothing may be concluded about what is there, so nothing may be purged there.
     fn unread(&self) -> &[(BString, String)] {
@@ -162,6 +168,10 @@ impl<S: Source + ?Sized> Source for &mut S {
         meanwhile: &mut dyn FnMut(&[Entry]),
     ) -> Result<Vec<Entry>, SourceError> {
         (**self).manifest_while(root, select, meanwhile)
+    }
+
+    fn vouches(&self) -> bool {
+        (**self).vouches()
     }
 
     fn unread(&self) -> &[(BString, String)] {

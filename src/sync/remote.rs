@@ -354,6 +354,10 @@ impl Source for Remote {
         }
     }
 
+    fn vouches(&self) -> bool {
+        true
+    }
+
     fn unread(&self) -> &[(BString, String)] {
         &self.unread
     }

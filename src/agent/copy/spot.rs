@@ -52,6 +52,18 @@ pub(super) struct Branch {
     open: RefCell<Vec<(BString, Rc<Dir>)>>,
 }
 
+/// The directory that was swept last: the files of one come together.
+#[derive(Default)]
+pub(super) struct Swept(RefCell<Option<Rc<Dir>>>);
+
+impl Swept {
+    /// Whether this is another directory than the last time.
+    pub fn moves_to(&self, dir: &Rc<Dir>) -> bool {
+        let last = self.0.replace(Some(Rc::clone(dir)));
+        !last.is_some_and(|last| Rc::ptr_eq(&last, dir))
+    }
+}
+
 impl Branch {
     pub fn new(top: Dir) -> Branch {
         Branch {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use bstr::{BStr, BString, ByteSlice};
 
 use super::manner::{LinkType, Manner};
-use super::spot::{Ahead, Early, Spot, Target};
+use super::spot::{Ahead, Early, Spot, Swept, Target};
 use super::{failover, other, purge, write};
 use crate::agent::job::BytesPath;
 use crate::agent::perms::{Manner as PermManner, Wish};
@@ -45,6 +45,9 @@ pub(super) struct Copy<'c> {
     pub ahead: Ahead,
     /// Digests of what is here.
     pub sums: Rc<Digests>,
+    /// The source checks content against the digests it gave.
+    pub vouched: bool,
+    pub swept: Swept,
     last_wish: RefCell<Option<(WishKey, Rc<Wish>)>>,
 }
 
@@ -187,6 +190,8 @@ fn attempt(
         dry: run.dry || manner.warn,
         ahead,
         sums: run.memory.sums(),
+        vouched: source.vouches(),
+        swept: Swept::default(),
         last_wish: RefCell::default(),
     };
     let mut items: Vec<Item> = entries

@@ -264,8 +264,11 @@ fn write(
     }
     let Some(spot) = spot else { return Ok(()) };
     let name = spot.name.as_bstr();
-    run.sweep(&spot.dir);
-    let old = spot.dir.look(name)?;
+    if copy.swept.moves_to(&spot.dir) {
+        run.sweep(&spot.dir);
+    }
+    // What was not there is not looked for again; if it is there by now, it is kept when its turn comes.
+    let old = if update { spot.dir.look(name)? } else { None };
     let wish = copy.wish(&item.entry);
     let mode = wish.mode_for(item.entry.mode, false);
     let times = copy
@@ -279,17 +282,22 @@ fn write(
         }
         None => None,
     };
+    let vouched = copy.vouched && item.entry.digest.is_some() && !run.report.listens();
     let wanted = Wanted {
         mode,
         uid: wish.owners.first().copied(),
         gid: wish.groups.first().copied(),
         times,
         size: None,
-        digest: item.entry.digest,
+        digest: item.entry.digest.filter(|_| !vouched),
         carry: true,
+        fresh: !update,
         attribute: acl,
     };
     let mut fresh = Fresh::new(&spot.dir)?;
+    if vouched {
+        fresh = fresh.vouched();
+    }
     if run.options.diff && item.entry.size <= DIFF_LIMIT {
         let mut new = Vec::new();
         reader.take(DIFF_LIMIT + 1).read_to_end(&mut new)?;
@@ -297,9 +305,9 @@ fn write(
         fresh.fill(&mut new.as_slice())?;
     }
     fresh.fill(reader)?;
-    let news = run.report.listens().then(|| {
+    let news = fresh.digest().filter(|_| run.report.listens()).map(|digest| {
         let before = old_digest(Some(&spot));
-        (before, Digest(fresh.digest()))
+        (before, Digest(digest))
     });
     match old.filter(Meta::is_file) {
         Some(old) => run.show(&shown, diff::mode(old.mode(), mode)),
@@ -311,7 +319,7 @@ fn write(
     let keep = copy
         .manner
         .backup(&shown, &run.kept)
-        .filter(|_| old.is_some_and(|old| !old.is_dir()));
+        .filter(|_| !update || old.is_some_and(|old| !old.is_dir()));
     let source = copy.source_path(item);
     let mut said = Vec::new();
     if update {
