@@ -166,7 +166,7 @@ fn unsafe_code_stays_in_sys() {
 
 #[test]
 fn no_test_file_is_forgotten() {
-    for dir in ["tests/cli", "tests/lab", "tests/cases"] {
+    for dir in ["tests/cli", "tests/lab", "tests/cases", "tests/packages"] {
         let main = fs::read_to_string(root().join(dir).join("main.rs")).unwrap();
         for file in rust_files(&root().join(dir)) {
             let name = file.file_stem().unwrap().to_str().unwrap();
@@ -398,6 +398,7 @@ fn every_page_passes_mandoc_and_refers_only_to_pages_that_exist() {
                 "rsync",
                 "corosync.conf",
                 "sd_notify",
+                "systemd-run",
                 "sysexits",
                 "resolv.conf",
                 "mandoc",

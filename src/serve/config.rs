@@ -44,6 +44,8 @@ pub struct Config {
     pub classes: HashSet<BString>,
     /// Additions to the environment of the agent.
     pub env: Vec<(OsString, OsString)>,
+    /// What stands in front of the command that starts the agent: a program and its arguments, or nothing.
+    pub launcher: Vec<BString>,
 }
 
 impl Default for Config {
@@ -64,6 +66,7 @@ impl Default for Config {
             deny_bad_clocks: true,
             classes: HashSet::new(),
             env: Vec::new(),
+            launcher: Vec::new(),
         }
     }
 }
@@ -111,6 +114,7 @@ impl Config {
             deny_bad_clocks: read.switch("DenyBadClocks", true),
             classes: program.context.classes().into_iter().collect(),
             env: Vec::new(),
+            launcher: Vec::new(),
         };
         match read.errors.is_empty() {
             true => {

@@ -340,6 +340,7 @@ impl Connection<'_> {
             return self.refuse(id, Refusal::request(Code::Refused, exec::REFUSED, log));
         }
         ::log::info!("{}: runs {}", self.who, bstr::join(" ", &argv).as_bstr());
+        let argv = exec::launched(&config.launcher, &config.env, argv);
         let events = match exec::start(argv, &config.env) {
             Ok(events) => events,
             Err(error) => return self.not_started(id, program.as_ref(), &error),

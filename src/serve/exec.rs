@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use bstr::BString;
@@ -72,6 +73,27 @@ pub fn argv(command: &[BString], args: &[BString]) -> Vec<BString> {
     let own = ["--no-splay", "--inform"].map(BString::from);
     let more = args.iter().filter(|arg| !own.contains(arg));
     command.iter().chain(&own).chain(more).cloned().collect()
+}
+
+/// The command as the launcher gets it: the launcher, what the environment has more, the command. Without a launcher it is
+/// the command itself.
+pub fn launched(launcher: &[BString], env: &[(OsString, OsString)], argv: Vec<BString>) -> Vec<BString> {
+    if launcher.is_empty() {
+        return argv;
+    }
+    let mut all = launcher.to_vec();
+    if !env.is_empty() {
+        // Our own environment ends at the launcher.
+        all.push("/usr/bin/env".into());
+        all.extend(env.iter().map(|(name, value)| {
+            let mut word = BString::from(name.as_bytes());
+            word.push(b'=');
+            word.extend_from_slice(value.as_bytes());
+            word
+        }));
+    }
+    all.extend(argv);
+    all
 }
 
 /// What a running command tells.
@@ -151,6 +173,29 @@ mod tests {
         ] {
             assert_eq!(stripped(given), kept, "{given}");
         }
+    }
+
+    #[test]
+    fn a_launcher_stands_in_front_and_what_the_environment_has_more_goes_along() {
+        let words = |words: &[&str]| words.iter().map(|word| BString::from(*word)).collect::<Vec<_>>();
+        let (launcher, agent) = (words(&["/bin/run", "--"]), words(&["/sbin/agent", "-v"]));
+        let env = [("LD_LIBRARY_PATH".into(), "/a b".into())];
+        assert_eq!(launched(&[], &env, agent.clone()), agent);
+        assert_eq!(
+            launched(&launcher, &[], agent.clone()),
+            words(&["/bin/run", "--", "/sbin/agent", "-v"])
+        );
+        assert_eq!(
+            launched(&launcher, &env, agent),
+            words(&[
+                "/bin/run",
+                "--",
+                "/usr/bin/env",
+                "LD_LIBRARY_PATH=/a b",
+                "/sbin/agent",
+                "-v"
+            ])
+        );
     }
 
     #[test]

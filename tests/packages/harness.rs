@@ -125,3 +125,15 @@ pub fn on_a_machine(packages: &Path, script: &str) -> String {
         .arg(format!("{prelude}\nVERSION={VERSION}\n{script}"))
         .stdin(std::process::Stdio::null()))
 }
+
+/// Runs a script that boots a machine with systemd as its pid 1, see `tests/packages/booted`. The commands of the machine are
+/// words of the script: `host '...'`.
+pub fn with_systemd(packages: &Path, script: &str) -> String {
+    run(Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "--"])
+        .arg(project().join("tests/packages/booted"))
+        .arg(packages)
+        .arg(script)
+        .env("VERSION", VERSION)
+        .stdin(std::process::Stdio::null()))
+}

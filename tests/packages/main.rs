@@ -9,6 +9,7 @@
     clippy::print_stdout
 )]
 
+mod booted;
 mod completions;
 mod deb;
 mod depot;

@@ -117,3 +117,15 @@ fn logrotate_can_read_its_file() {
         "{said}"
     );
 }
+
+#[test]
+fn the_server_that_faces_the_network_is_a_sandbox() {
+    if !able(&["systemd-analyze"]) {
+        return;
+    }
+    let unit = project().join("init/systemd/cfservd.service");
+    let said = run(Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--no-pager", "--threshold=29"])
+        .arg(unit));
+    assert!(said.contains("Overall exposure level"), "{said}");
+}

@@ -27,6 +27,7 @@ use crate::policy::{self, PolicyError, Program};
 use crate::serve::{Config, Limits, Server, load};
 use crate::state;
 use crate::sys::Paths;
+use crate::sys::process::split;
 use crate::tls::Identity;
 use crate::tools::{Place, Tool};
 
@@ -75,6 +76,13 @@ fn command() -> clap::Command {
         )
         .arg(flag("verbose", 'v', "Log every connection and request"))
         .arg(flag("debug", 'd', "As -v, and stay in the foreground"))
+        .arg(
+            Arg::new("launcher")
+                .long("launcher")
+                .value_name("COMMAND")
+                .value_parser(clap::value_parser!(OsString))
+                .help("Start the agent through this command, as one outside of the sandbox cfservd is in"),
+        )
         .arg(
             Arg::new("ld-library-path")
                 .short('L')
@@ -158,6 +166,7 @@ struct Policy {
     paths: Paths,
     entry: BString,
     env: Vec<(OsString, OsString)>,
+    launcher: Vec<BString>,
     options: policy::Options,
     /// What is judged, not served.
     looked_at: Vec<Program>,
@@ -184,6 +193,8 @@ impl Policy {
     fn new(matches: &ArgMatches) -> Self {
         let entry = matches.get_one::<OsString>("file").cloned().unwrap_or_default();
         let library_path = matches.get_one::<OsString>("ld-library-path").cloned();
+        let launcher = matches.get_one::<OsString>("launcher");
+        let launcher = launcher.map(|line| split(line.as_encoded_bytes())).unwrap_or_default();
         let paths = Paths::from_env();
         let own = entry == "cfservd.conf" && !matches.get_flag("parse-only");
         let options = policy::Options {
@@ -196,6 +207,7 @@ impl Policy {
             options,
             looked_at: Vec::new(),
             entry: entry.into_encoded_bytes().into(),
+            launcher,
             env: library_path
                 .map(|path| ("LD_LIBRARY_PATH".into(), path))
                 .into_iter()
@@ -224,6 +236,7 @@ impl Policy {
             warn!("cannot keep this policy as the last good one: {error}");
         }
         config.env.clone_from(&self.env);
+        config.launcher.clone_from(&self.launcher);
         let known: Vec<PathBuf> = self.seen.iter().map(|(path, _)| path.clone()).collect();
         if program.files != known {
             self.seen = program.files.iter().map(|path| (path.clone(), stamp(path))).collect();
@@ -247,6 +260,7 @@ impl Policy {
         let mut reader = Reader::replaying(&mut world, kept);
         let (mut config, program) = load(self.entry.as_ref(), &self.options, context, &mut reader).ok()?;
         config.env.clone_from(&self.env);
+        config.launcher.clone_from(&self.launcher);
         self.seen = program.files.iter().map(|path| (path.clone(), stamp(path))).collect();
         self.refuse(errors);
         Some(config)
