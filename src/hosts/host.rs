@@ -29,7 +29,11 @@ impl Host {
 
     /// Reads `user@name:port`; brackets hold an IPv6 address. No ranges: those are the list's (see [`super::expand`]).
     pub fn parse(text: &str) -> Result<Self, String> {
-        let parts = Parts::split(text)?;
+        Host::of(&Parts::split(text)?)
+    }
+
+    /// As [`Host::parse`], of what is taken apart already.
+    pub(super) fn of(parts: &Parts<'_>) -> Result<Self, String> {
         let name = match parts.name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
             Some(inside) if inside.parse::<Ipv6Addr>().is_ok() => inside,
             _ => parts.name,
@@ -69,7 +73,7 @@ impl<'a> Parts<'a> {
             Some((user, _)) => return Err(format!("'{user}' is not a user name (in '{text}')")),
             None => (None, text),
         };
-        if rest.parse::<Ipv6Addr>().is_ok() {
+        if !rest.contains(':') || rest.parse::<Ipv6Addr>().is_ok() {
             return Ok(Parts {
                 user,
                 name: rest,

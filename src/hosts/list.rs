@@ -423,7 +423,7 @@ impl<'a> Expander<'a> {
         let parts = Parts::split(word).map_err(ListError::new)?;
         // An IPv6 address in brackets is no range: it has colons.
         if parts.name.contains(':') || !parts.name.contains(['[', ']']) {
-            set.insert(Host::parse(word).map_err(ListError::new)?);
+            set.insert(Host::of(&parts).map_err(ListError::new)?);
             return Ok(());
         }
         let pattern = range::Pattern::parse(parts.name).map_err(|why| ListError::new(format!("'{word}': {why}")))?;

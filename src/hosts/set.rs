@@ -1,22 +1,12 @@
 //! A set of hosts that remembers their order, and its algebra.
 
-use std::collections::HashSet;
+use indexmap::IndexSet;
 
 use super::host::Host;
 
-/// A set of hosts that remembers the order in which they were added.
-#[derive(Clone, Debug, Default)]
-pub struct HostSet {
-    order: Vec<Host>,
-    known: HashSet<Host>,
-}
-
-impl PartialEq for HostSet {
-    /// Equal as sets: order does not count.
-    fn eq(&self, other: &Self) -> bool {
-        self.known == other.known
-    }
-}
+/// A set of hosts that remembers the order in which they were added. Equal as sets: order does not count.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostSet(IndexSet<Host>);
 
 impl HostSet {
     /// An empty set.
@@ -26,41 +16,37 @@ impl HostSet {
 
     /// Adds a host; a host that is there already keeps its place.
     pub fn insert(&mut self, host: Host) {
-        if self.known.insert(host.clone()) {
-            self.order.push(host);
-        }
+        self.0.insert(host);
     }
 
     /// Whether the host is in the set.
     pub fn contains(&self, host: &Host) -> bool {
-        self.known.contains(host)
+        self.0.contains(host)
     }
 
     /// Whether every host of the other set is in this one.
     pub fn contains_all(&self, other: &HostSet) -> bool {
-        other.known.is_subset(&self.known)
+        other.0.is_subset(&self.0)
     }
 
     /// How many hosts.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.0.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.0.is_empty()
     }
 
     /// The hosts in the order they were added.
-    pub fn iter(&self) -> std::slice::Iter<'_, Host> {
-        self.order.iter()
+    pub fn iter(&self) -> indexmap::set::Iter<'_, Host> {
+        self.0.iter()
     }
 
     /// Adds all hosts of another set.
     pub fn add(&mut self, other: &HostSet) {
-        for host in &other.order {
-            self.insert(host.clone());
-        }
+        self.0.extend(other.0.iter().cloned());
     }
 
     /// Takes away the hosts of another set.
@@ -85,25 +71,20 @@ impl HostSet {
 
     /// Keeps the hosts that `wanted` says yes to.
     pub fn keep(&mut self, wanted: impl Fn(&Host) -> bool) {
-        self.order.retain(&wanted);
-        self.known.retain(wanted);
+        self.0.retain(wanted);
     }
 }
 
 impl FromIterator<Host> for HostSet {
     fn from_iter<T: IntoIterator<Item = Host>>(hosts: T) -> Self {
-        let mut set = HostSet::new();
-        for host in hosts {
-            set.insert(host);
-        }
-        set
+        HostSet(hosts.into_iter().collect())
     }
 }
 
 impl IntoIterator for HostSet {
     type Item = Host;
-    type IntoIter = std::vec::IntoIter<Host>;
+    type IntoIter = indexmap::set::IntoIter<Host>;
     fn into_iter(self) -> Self::IntoIter {
-        self.order.into_iter()
+        self.0.into_iter()
     }
 }
