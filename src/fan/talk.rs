@@ -47,6 +47,29 @@ impl Piece {
     }
 }
 
+/// How much of what a login prints before a conversation is shown, in bytes.
+const GREETING: usize = 64 << 10;
+
+/// What a login prints before the conversation begins: shown, but no flood.
+#[derive(Debug, Default)]
+pub struct Greeting {
+    shown: usize,
+}
+
+impl Greeting {
+    /// A line more.
+    pub fn line(&mut self, line: &[u8], reply: &mut Reply) {
+        if self.shown > GREETING {
+            return;
+        }
+        self.shown += line.len() + 1;
+        reply.show(line);
+        if self.shown > GREETING {
+            reply.show("(what this login prints besides is not shown)");
+        }
+    }
+}
+
 /// What a conversation has to say next, and what of the output is not part of it.
 #[derive(Debug, Default)]
 pub struct Reply {
@@ -213,6 +236,17 @@ mod tests {
         reader.read_to_end(&mut got).unwrap();
         let once = [b"head", &text[8..]].concat();
         assert!(got == [once.clone(), once].concat());
+    }
+
+    #[test]
+    fn a_login_that_floods_is_shown_in_part_and_that_is_said() {
+        let (mut greeting, mut reply) = (Greeting::default(), Reply::default());
+        (0..100_000).for_each(|_| greeting.line(b"yes", &mut reply));
+        let shown = reply.shown();
+        assert_eq!(shown.len(), GREETING / 4 + 2);
+        assert!(shown.last().unwrap().ends_with(b"is not shown)"));
+        (0..10).for_each(|_| greeting.line(b"yes", &mut reply));
+        assert!(reply.shown().is_empty());
     }
 
     #[test]

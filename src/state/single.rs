@@ -15,7 +15,14 @@ const FILE: &str = "agent.lock";
 /// Held as long as it lives.
 #[derive(Debug)]
 pub struct Single {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Single {
+    /// Closing alone would not do: a child that is being started holds the same lock until it becomes another program.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 /// Who holds the lock.
@@ -37,7 +44,7 @@ impl Single {
         file.set_len(0)?;
         file.rewind()?;
         writeln!(file, "{} {now}", std::process::id())?;
-        Ok(Ok(Single { _file: file }))
+        Ok(Ok(Single { file }))
     }
 
     /// Who holds the lock now, without touching it: to take it even for a moment could turn an agent away.
@@ -97,7 +104,16 @@ mod tests {
             }
         );
         assert_eq!(Single::holder(top.path()).unwrap(), Some(holder));
+        // As a child between its beginning and its program.
+        let _inherited = first.file.try_clone().unwrap();
         drop(first);
+        assert!(Single::take(top.path(), 250).unwrap().is_ok());
+    }
+
+    #[test]
+    fn one_that_is_gone_is_no_holder() {
+        let top = tempfile::tempdir().unwrap();
+        drop(Single::take(top.path(), 100).unwrap().unwrap());
         assert_eq!(Single::holder(top.path()).unwrap(), None);
         assert!(Single::take(top.path(), 300).unwrap().is_ok());
     }

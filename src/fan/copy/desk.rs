@@ -10,7 +10,7 @@ use bstr::{BString, ByteSlice};
 use super::parcel::{Entry, Kind};
 use super::{Delivery, FAR, encoded};
 use crate::digest::hex;
-use crate::fan::talk::{Piece, Reply, Talk};
+use crate::fan::talk::{Greeting, Piece, Reply, Talk};
 
 /// The longest line of an answer, in bytes: a path is not longer than 4096.
 const LINE: usize = 16 * 1024;
@@ -59,6 +59,7 @@ pub(super) struct Desk {
     delivery: Arc<Delivery>,
     job: usize,
     step: Step,
+    greeting: Greeting,
     line: Vec<u8>,
     renamed: bool,
     ids: (u32, u32),
@@ -86,6 +87,7 @@ impl Desk {
         Desk {
             job,
             step: Step::Hello,
+            greeting: Greeting::default(),
             line: Vec::new(),
             renamed: false,
             ids: (0, 0),
@@ -128,7 +130,8 @@ impl Desk {
                 reply.show(&line[..at]);
                 self.said(&line[at + MARK.len()..], reply);
             }
-            Step::Hello | Step::Done => reply.show(line),
+            Step::Hello => self.greeting.line(line, reply),
+            Step::Done => reply.show(line),
             Step::Look => self.look(line),
             Step::List | Step::Links => {
                 self.heard += line.len();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bstr::{BString, ByteSlice};
 
 use super::Input;
-use super::talk::{Reply, Script, Talk};
+use super::talk::{Greeting, Reply, Script, Talk};
 use crate::remote;
 use crate::sys::at::Dir;
 use stage::Stage;
@@ -79,6 +79,7 @@ impl Script for Fetch {
             job,
             line: Vec::new(),
             step: Step::Hello,
+            greeting: Greeting::default(),
             source: 0,
             untar: Untar::default(),
             stage: None,
@@ -102,6 +103,7 @@ struct Desk {
     job: usize,
     line: Vec<u8>,
     step: Step,
+    greeting: Greeting,
     source: usize,
     untar: Untar,
     stage: Option<Stage>,
@@ -144,7 +146,7 @@ impl Desk {
                 }
                 self.ask(reply);
             }
-            (Step::Hello, _) => reply.show(line),
+            (Step::Hello, _) => self.greeting.line(line, reply),
             (Step::Wait, Some(b"archive")) => {
                 self.untar = Untar::default();
                 self.stage = Some(Stage::new(&self.fetch.place, self.fetch.keep)?);
