@@ -55,7 +55,7 @@ impl Memory {
         let store = &self.store;
         let sums = self.sums.get_or_insert_with(|| {
             let kept = store.as_ref().and_then(|store| store.cached(SUMS));
-            Rc::new(kept.map_or_else(Digests::default, |(bytes, _)| Digests::from_bytes(&bytes)))
+            Rc::new(kept.map_or_else(Digests::default, |(bytes, _)| Digests::from_bytes(bytes)))
         });
         Rc::clone(sums)
     }

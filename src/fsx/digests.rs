@@ -6,7 +6,7 @@
 //! that was set back gives stamps a second time: everything is forgotten then. A change through a mapping of memory that
 //! the kernel has not yet written out is seen when the kernel sets the time for it, as by every tool that goes by stamps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,9 @@ const FINE: i128 = 100_000_000;
 /// How old it must be elsewhere: coarser than the clock of any file system (FAT has 2 s).
 const COARSE: i128 = 2_500_000_000;
 /// Bytes of one record.
-const RECORD: usize = 8 + 8 + STAMP + 32;
+const RECORD: usize = KEY + STAMP + 32;
+/// Device and inode.
+const KEY: usize = 8 + 8;
 const STAMP: usize = 8 + 16 + 16;
 
 /// What changes when content does.
@@ -73,20 +75,40 @@ pub struct Digested {
     pub settled: bool,
 }
 
-#[derive(Clone, Copy)]
-struct Known {
-    stamp: Stamp,
-    digest: [u8; 32],
-    /// Asked for since it was loaded.
-    used: bool,
-}
-
 struct Memory {
-    known: HashMap<(u64, u64), Known>,
+    /// What an earlier run kept: records in the order of device and inode, found where they lie. To take them apart would
+    /// cost a run that looks at one file as much as one that looks at all.
+    kept: Vec<u8>,
+    /// Which of them were asked for.
+    used: Vec<bool>,
+    /// What is new.
+    known: HashMap<(u64, u64), (Stamp, [u8; 32])>,
     /// When the clock was last looked at.
     clock: Moment,
-    /// Something is new since it was loaded.
-    news: bool,
+}
+
+impl Memory {
+    fn records(&self) -> &[u8] {
+        self.kept.get(Moment::SIZE..).unwrap_or_default()
+    }
+
+    fn find(&mut self, inode: (u64, u64), stamp: &Stamp) -> Option<[u8; 32]> {
+        if let Some((known, digest)) = self.known.get(&inode) {
+            return (known == stamp).then_some(*digest);
+        }
+        let (records, _) = self.records().as_chunks::<RECORD>();
+        let key = key_of(inode);
+        let at = records.binary_search_by(|record| record[..KEY].cmp(&key)).ok()?;
+        let (known, digest) = read_record(&records[at])?;
+        self.used[at] = true;
+        (known == *stamp).then_some(digest)
+    }
+
+    fn forget(&mut self) {
+        self.kept.clear();
+        self.used.clear();
+        self.known.clear();
+    }
 }
 
 /// The memory. May be used by many at once.
@@ -95,32 +117,32 @@ pub struct Digests(Mutex<Memory>);
 impl Default for Digests {
     fn default() -> Self {
         Digests(Mutex::new(Memory {
+            kept: Vec::new(),
+            used: Vec::new(),
             known: HashMap::new(),
             clock: Moment::now(),
-            news: false,
         }))
     }
 }
 
 impl std::fmt::Debug for Digests {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Digests({})", self.lock().known.len())
+        let memory = self.lock();
+        write!(f, "Digests({} + {})", memory.used.len(), memory.known.len())
     }
 }
 
 impl Digests {
     /// What [`Digests::to_bytes`] wrote; nothing where that is damaged, or the clock was set back since.
-    pub fn from_bytes(bytes: &[u8]) -> Digests {
+    pub fn from_bytes(bytes: Vec<u8>) -> Digests {
         let digests = Digests::default();
-        if let Some((clock, records)) = bytes.split_at_checked(Moment::SIZE)
-            && let Some(clock) = Moment::from_bytes(clock)
-        {
-            let mut memory = digests.lock();
-            if memory.clock.follows(&clock) {
-                memory.known = records.chunks_exact(RECORD).filter_map(read_record).collect();
-            }
-            drop(memory);
+        let mut memory = digests.lock();
+        let clock = bytes.get(..Moment::SIZE).and_then(Moment::from_bytes);
+        if clock.is_some_and(|clock| memory.clock.follows(&clock)) {
+            memory.kept = bytes;
+            memory.used = vec![false; memory.records().len() / RECORD];
         }
+        drop(memory);
         digests
     }
 
@@ -128,21 +150,26 @@ impl Digests {
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         let memory = self.lock();
         // Set back since it was last looked at: what is here is not worth keeping.
-        if !memory.news || !Moment::now().follows(&memory.clock) {
+        if memory.known.is_empty() || !Moment::now().follows(&memory.clock) {
             return None;
         }
-        let over = memory.known.len() > MOST;
-        let mut bytes = Vec::with_capacity(Moment::SIZE + memory.known.len() * RECORD);
+        let over = memory.used.len() + memory.known.len() > MOST;
+        let (records, _) = memory.records().as_chunks::<RECORD>();
+        let fresh: Vec<[u8; RECORD]> = memory
+            .known
+            .iter()
+            .map(|(inode, known)| record_of(*inode, known))
+            .collect();
+        let replaced: HashSet<&[u8]> = fresh.iter().map(|record| &record[..KEY]).collect();
+        let kept = records
+            .iter()
+            .zip(&memory.used)
+            .filter(|(record, used)| (**used || !over) && !replaced.contains(&record[..KEY]));
+        let mut all: Vec<&[u8; RECORD]> = fresh.iter().chain(kept.map(|(record, _)| record)).take(MOST).collect();
+        all.sort_unstable();
+        let mut bytes = Vec::with_capacity(Moment::SIZE + all.len() * RECORD);
         bytes.extend_from_slice(&Moment::now().to_bytes());
-        let kept = memory.known.iter().filter(|(_, known)| known.used || !over);
-        for ((device, inode), known) in kept.take(MOST) {
-            bytes.extend_from_slice(&device.to_be_bytes());
-            bytes.extend_from_slice(&inode.to_be_bytes());
-            bytes.extend_from_slice(&known.stamp.size.to_be_bytes());
-            bytes.extend_from_slice(&known.stamp.mtime.to_be_bytes());
-            bytes.extend_from_slice(&known.stamp.ctime.to_be_bytes());
-            bytes.extend_from_slice(&known.digest);
-        }
+        all.into_iter().for_each(|record| bytes.extend_from_slice(record));
         Some(bytes)
     }
 
@@ -151,7 +178,7 @@ impl Digests {
         let now = Moment::now();
         let mut memory = self.lock();
         if !now.follows(&memory.clock) {
-            memory.known.clear();
+            memory.forget();
         }
         memory.clock = now;
     }
@@ -166,11 +193,7 @@ impl Digests {
         tick: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<Digested> {
         let stamp = Stamp::of(meta);
-        if let Some(known) = self.lock().known.get_mut(&meta.inode())
-            && known.stamp == stamp
-        {
-            known.used = true;
-            let digest = known.digest;
+        if let Some(digest) = self.lock().find(meta.inode(), &stamp) {
             return Ok(Digested { digest, settled: true });
         }
         let began = clock::now();
@@ -190,14 +213,9 @@ impl Digests {
     fn learn(&self, inode: (u64, u64), stamp: Stamp, digest: [u8; 32]) {
         let mut memory = self.lock();
         if memory.known.len() >= MOST {
-            memory.known.retain(|_, known| known.used);
-        }
-        if memory.known.len() >= MOST {
             memory.known.clear();
         }
-        memory.news = true;
-        let used = true;
-        memory.known.insert(inode, Known { stamp, digest, used });
+        memory.known.insert(inode, (stamp, digest));
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
@@ -205,10 +223,26 @@ impl Digests {
     }
 }
 
-fn read_record(record: &[u8]) -> Option<((u64, u64), Known)> {
-    let (device, rest) = record.split_first_chunk()?;
-    let (inode, rest) = rest.split_first_chunk()?;
-    let (size, rest) = rest.split_first_chunk()?;
+/// In the order of bytes as the numbers are.
+fn key_of((device, inode): (u64, u64)) -> [u8; KEY] {
+    ((u128::from(device) << 64) | u128::from(inode)).to_be_bytes()
+}
+
+fn record_of(inode: (u64, u64), (stamp, digest): &(Stamp, [u8; 32])) -> [u8; RECORD] {
+    let mut record = [0; RECORD];
+    let size = stamp.size.to_be_bytes();
+    let [mtime, ctime] = [stamp.mtime, stamp.ctime].map(i128::to_be_bytes);
+    let parts: [&[u8]; 5] = [&key_of(inode), &size, &mtime, &ctime, digest];
+    let mut at = 0;
+    for part in parts {
+        record[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    record
+}
+
+fn read_record(record: &[u8; RECORD]) -> Option<(Stamp, [u8; 32])> {
+    let (size, rest) = record[KEY..].split_first_chunk()?;
     let (mtime, rest) = rest.split_first_chunk()?;
     let (ctime, digest) = rest.split_first_chunk()?;
     let stamp = Stamp {
@@ -216,12 +250,7 @@ fn read_record(record: &[u8]) -> Option<((u64, u64), Known)> {
         mtime: i128::from_be_bytes(*mtime),
         ctime: i128::from_be_bytes(*ctime),
     };
-    let known = Known {
-        stamp,
-        digest: digest.try_into().ok()?,
-        used: false,
-    };
-    Some(((u64::from_be_bytes(*device), u64::from_be_bytes(*inode)), known))
+    Some((stamp, digest.try_into().ok()?))
 }
 
 struct Ticking<'a> {
@@ -297,17 +326,42 @@ mod tests {
     fn what_is_remembered_is_read_again_and_damage_or_a_clock_set_back_leave_nothing() {
         let (_dir, top, digests) = settled();
         let bytes = digests.to_bytes().unwrap();
-        let again = Digests::from_bytes(&bytes);
+        let again = Digests::from_bytes(bytes.clone());
         assert!(of(&again, &top).settled);
         assert_eq!(again.to_bytes(), None, "nothing is new");
-        assert!(Digests::from_bytes(&bytes[..40]).lock().known.is_empty());
+        assert!(Digests::from_bytes(bytes[..40].to_vec()).lock().used.is_empty());
         let mut late = bytes.clone();
         let mut then = Moment::from_bytes(&late[..Moment::SIZE]).unwrap().to_bytes();
         // Ten seconds of the clock went away: its reading in the file is so much later.
         let real = i128::from_be_bytes(then[36..52].try_into().unwrap()) + 10_000_000_000;
         then[36..52].copy_from_slice(&real.to_be_bytes());
         late[..Moment::SIZE].copy_from_slice(&then);
-        assert!(Digests::from_bytes(&late).lock().known.is_empty());
+        assert!(Digests::from_bytes(late).lock().used.is_empty());
+    }
+
+    #[test]
+    fn what_is_new_takes_its_place_among_what_was_kept() {
+        let stamp = |size| Stamp {
+            size,
+            mtime: -1,
+            ctime: 2,
+        };
+        let first = Digests::default();
+        for inode in [7, 300, 5, 1 << 40] {
+            first.learn((1, inode), stamp(inode), [1; 32]);
+        }
+        let second = Digests::from_bytes(first.to_bytes().unwrap());
+        second.learn((1, 300), stamp(300), [2; 32]);
+        second.learn((0, 9), stamp(9), [3; 32]);
+        let third = Digests::from_bytes(second.to_bytes().unwrap());
+        let find = |inode, size| third.lock().find(inode, &stamp(size)).map(|digest| digest[0]);
+        let wanted = [((1, 5), 1), ((1, 7), 1), ((1, 300), 2), ((1, 1 << 40), 1), ((0, 9), 3)];
+        for (inode, digest) in wanted {
+            assert_eq!(find(inode, inode.1), Some(digest), "{inode:?}");
+            assert_eq!(find(inode, inode.1 + 1), None, "another stamp");
+        }
+        assert_eq!(find((1, 6), 6), None);
+        assert_eq!(third.lock().used.len(), wanted.len());
     }
 
     #[test]
