@@ -1,5 +1,5 @@
 # The far side of a copy. It is spoken to on standard input and answers on standard output in lines that begin with
-# dsau-ccp; between look, list, links, hash and end come records, a line each, in which NUL stands for a newline.
+# dsau-ccp; between look, list, links, hash, much and end come records, a line each, in which NUL stands for a newline.
 # $1: target; $2: "into" when it must be a directory, else "as"; $3: name of the only source; $4: "keep" to keep owner and
 # times of the source. $1, $3 and all names in lines are written for printf %b. Lists of names end each with NUL; a few
 # plain names may stand in the line of the question itself, after "-".
