@@ -1,5 +1,6 @@
 //! One host's process, or its session on a kept connection: its pipes, its deadline, its end.
 
+mod ending;
 mod opening;
 
 use std::ffi::OsString;
@@ -7,30 +8,27 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child as Process, Command, ExitStatus, Stdio};
+use std::process::{Child as Process, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::{Pid, pipe2};
+use nix::sys::signal::Signal;
+use nix::unistd::pipe2;
 
+pub(super) use ending::Why;
 use opening::{Connecting, Holder, acknowledge};
 
 use super::pipes::{Feed, Pipe};
-use super::session::{End, Session};
+use super::session::Session;
 use super::talk::Talk;
-use super::{Input, Job, State, Stream};
-use crate::remote::keep::lives;
-use crate::remote::{Cause, Kept, Launch, Trouble, explain};
+use super::{Input, Job, Stream};
+use crate::remote::{Kept, Launch};
 
 /// How much of ssh's own messages is kept, in bytes.
 const LOG_LIMIT: usize = 8 * 1024;
-
-/// How long a process that was asked to end may take before it is killed.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// The number of a session's socket among what can be read, after the pipes and the input; also of what tells that a
 /// connection was made.
@@ -38,13 +36,6 @@ const SOCKET: usize = 4;
 
 /// How often it is seen to it that opening a session is not held up.
 const SOON: Duration = Duration::from_millis(4);
-
-/// Why a process is being stopped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    TimedOut,
-    Cancelled,
-}
 
 pub(super) struct Child {
     pub job: usize,
@@ -62,6 +53,9 @@ pub(super) struct Child {
     log_end: Option<OwnedFd>,
     /// The connection, until the session on it is open.
     connection: Option<TcpStream>,
+    /// Which of the two outputs have come to the mark of a command that has ended; its status, and since when both have.
+    marked: [bool; 2],
+    over: Option<(u8, Instant)>,
     stopping: Option<(Why, Instant)>,
     killed: bool,
 }
@@ -73,13 +67,6 @@ enum Work {
     Holder(Holder),
     Process(Process),
     Session(Box<Session>),
-}
-
-/// How something ended, before it is known what that means.
-#[derive(Clone, Copy)]
-pub(super) enum Ended {
-    Process(ExitStatus),
-    Session(End),
 }
 
 /// Which way a host's command may go.
@@ -130,6 +117,8 @@ impl Child {
             log: Vec::new(),
             log_end: None,
             connection: None,
+            marked: [false; 2],
+            over: None,
             stopping: None,
             killed: false,
         }
@@ -244,8 +233,14 @@ impl Child {
     }
 
     /// Reads what a pipe has, at most a few buffers so that one flood does not starve the others. Gives whether there
-    /// may be more.
-    pub fn read(&mut self, number: usize, buffer: &mut [u8], line: &mut dyn FnMut(Stream, &[u8])) -> bool {
+    /// may be more. Up to `mark`, if the command writes one when it has ended.
+    pub fn read(
+        &mut self,
+        number: usize,
+        mark: Option<&[u8]>,
+        buffer: &mut [u8],
+        line: &mut dyn FnMut(Stream, &[u8]),
+    ) -> bool {
         if number == SOCKET {
             if let Work::Session(session) = &mut self.work {
                 session.read(buffer);
@@ -269,29 +264,24 @@ impl Child {
                             line(stream, &text);
                         }
                     }
-                    None => pipe.lines.feed(&buffer[..count], &mut |text| line(stream, text)),
+                    None => {
+                        if let Some(status) = pipe.take(&buffer[..count], mark, &mut |text| line(stream, text)) {
+                            self.pipes[number] = None;
+                            self.mark(number, status);
+                            return false;
+                        }
+                    }
                 },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(_) | Err(_) => {
-                    pipe.lines.end(&mut |text| line(stream, text));
+                    pipe.end(&mut |text| line(stream, text));
                     self.pipes[number] = None;
                     return false;
                 }
             }
         }
         true
-    }
-
-    /// Whether it has ended, and how. A process is only asked when `died`: when any has ended since the last time.
-    pub fn ended(&mut self, died: bool) -> Option<Ended> {
-        match &mut self.work {
-            Work::Process(process) if died => process.try_wait().unwrap_or(None).map(Ended::Process),
-            Work::Holder(holder) if died => holder.ended().map(Ended::Process),
-            Work::Process(_) | Work::Holder(_) => None,
-            Work::Connecting(_) => self.stopping.map(|_| Ended::Session(End::Left)),
-            Work::Session(session) => session.end().map(Ended::Session),
-        }
     }
 
     /// Has a session opened soon, and gives up one that is not opened in time.
@@ -307,136 +297,19 @@ impl Child {
     }
 
     /// Reads what is left in the pipes after the process has ended, without waiting for others who hold them.
-    pub fn drain(&mut self, buffer: &mut [u8], line: &mut dyn FnMut(Stream, &[u8])) {
+    pub fn drain(&mut self, mark: Option<&[u8]>, buffer: &mut [u8], line: &mut dyn FnMut(Stream, &[u8])) {
         self.log_end = None;
         for number in [2, 0, 1] {
             // A background process that writes without end must not hold us: a pipe holds at most 1 MiB.
             let mut left = 1 << 20;
-            while left > 0 && self.read(number, buffer, line) {
+            while left > 0 && self.read(number, mark, buffer, line) {
                 left -= buffer.len().min(left);
             }
             if let Some(mut pipe) = self.pipes[number].take() {
                 let stream = if number == 0 { Stream::Out } else { Stream::Err };
-                pipe.lines.end(&mut |text| line(stream, text));
+                pipe.end(&mut |text| line(stream, text));
             }
         }
-    }
-
-    /// How the host ended, once its process or session has. None: it was not begun, and a connection of its own may do.
-    pub fn state(&self, ended: Ended, limit: Option<Duration>) -> Option<State> {
-        Some(match (self.stopped(limit), ended) {
-            (Some(state), _) => state,
-            (None, Ended::Process(status)) if matches!(self.work, Work::Holder(_)) => match status.code() {
-                // The command was not begun. Where ssh does not say why, it may do so without a connection of ours.
-                Some(255) => State::Unreachable(explain(&self.log)?),
-                Some(_) => return None,
-                None => self.status(status),
-            },
-            (None, Ended::Process(status)) => self.status(status),
-            (None, Ended::Session(End::Exited(code))) => State::Exited(code),
-            (None, Ended::Session(End::Lost | End::Left)) => lost(),
-            (None, Ended::Session(End::Refused)) => return None,
-        })
-    }
-
-    fn stopped(&self, limit: Option<Duration>) -> Option<State> {
-        match (self.stopping, limit) {
-            (Some((Why::Cancelled, _)), _) => Some(State::Cancelled),
-            (Some((Why::TimedOut, _)), Some(limit)) => Some(State::TimedOut(limit)),
-            _ => None,
-        }
-    }
-
-    fn status(&self, status: ExitStatus) -> State {
-        match (status.code(), status.signal()) {
-            (Some(255), _) if self.ssh => match explain(&self.log) {
-                Some(trouble) => State::Unreachable(trouble),
-                // ssh has no word for it when the owner of its connection has died, which leaves its socket behind.
-                None if self.log.is_empty() && self.kept.as_ref().is_some_and(|path| path.exists() && !lives(path)) => {
-                    lost()
-                }
-                None => State::Exited(255),
-            },
-            (Some(code), _) => State::Exited(u8::try_from(code).unwrap_or(255)),
-            (None, signal) => State::Killed(signal.unwrap_or_default()),
-        }
-    }
-
-    /// Asks the process to end; the second time, and after a while, it is killed.
-    pub fn stop(&mut self, why: Why) {
-        match self.stopping {
-            None => {
-                self.stopping = Some((why, Instant::now()));
-                self.signal(Signal::SIGTERM);
-            }
-            Some((_, since)) if !self.killed && since.elapsed() >= GRACE => {
-                self.killed = true;
-                self.signal(Signal::SIGKILL);
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// The user has called all off: an ssh that has then ended without a status of the command got the same signal from
-    /// the terminal, sooner than it was asked to end.
-    pub fn called_off(&mut self, ended: Ended) {
-        if let Ended::Process(status) = ended
-            && self.ssh
-            && matches!(status.code(), None | Some(255))
-        {
-            self.stopping.get_or_insert((Why::Cancelled, Instant::now()));
-        }
-    }
-
-    /// Whether it was asked to end.
-    pub fn stopping(&self) -> bool {
-        self.stopping.is_some()
-    }
-
-    /// When it must be looked at though nothing can be read. A session that was given up is to be buried at once.
-    pub fn wake(&self, limit: Option<Duration>) -> Option<Instant> {
-        let own = match &self.work {
-            Work::Session(session) if session.end().is_some() => Some(self.started),
-            Work::Connecting(_) if self.stopping() => Some(self.started),
-            Work::Connecting(connecting) => Some(connecting.by()),
-            _ => self.connection.as_ref().map(|_| Instant::now() + SOON),
-        };
-        own.into_iter().chain(self.due(limit)).min()
-    }
-
-    /// When the next step against it is due.
-    pub fn due(&self, limit: Option<Duration>) -> Option<Instant> {
-        match self.stopping {
-            Some((_, since)) => (!self.killed).then(|| since + GRACE),
-            None => {
-                let open = match &self.work {
-                    Work::Session(session) => session.due(),
-                    _ => None,
-                };
-                let limit = limit.map(|limit| self.started + limit);
-                limit.into_iter().chain(open).min()
-            }
-        }
-    }
-
-    fn signal(&mut self, signal: Signal) {
-        let process = match &mut self.work {
-            Work::Process(process) => process,
-            Work::Holder(holder) => &holder.process,
-            Work::Connecting(_) => return,
-            Work::Session(session) => {
-                self.feed = None;
-                return session.leave();
-            }
-        };
-        let Ok(pid) = i32::try_from(process.id()) else {
-            return;
-        };
-        // An error means that it is gone already.
-        let _ = match self.ssh {
-            true => kill(Pid::from_raw(pid), signal),
-            false => killpg(Pid::from_raw(pid), signal),
-        };
     }
 }
 
@@ -445,13 +318,6 @@ fn log() -> io::Result<(Pipe, OwnedFd, OsString)> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), write.as_raw_fd());
     Ok((Pipe::new(read)?, write, path.into()))
-}
-
-fn lost() -> State {
-    State::Unreachable(Trouble {
-        cause: Cause::Lost,
-        said: String::new(),
-    })
 }
 
 impl Drop for Child {

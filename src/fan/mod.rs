@@ -1,7 +1,8 @@
 //! Running one thing on many hosts: window, time-outs, line-tagged output, transcripts, status of each host.
 //!
 //! One thread watches all processes. A host is done when its process has ended, not when its pipes are closed: something
-//! left running in the background may hold them for ever. Every host ends in exactly one [`State`].
+//! left running in the background may hold them for ever. ssh itself waits for that; so a command of ours leaves a mark when
+//! it has ended (see [`crate::remote::mark`]). Every host ends in exactly one [`State`].
 
 mod capture;
 mod child;
@@ -37,7 +38,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::hosts::Host;
-use crate::remote::{Launch, Trouble};
+use crate::remote::{Launch, Mark, Trouble};
 
 /// The longest line that is kept whole, in bytes; a longer one is cut here, and what follows is a line of its own.
 pub const LINE_LIMIT: usize = 256 * 1024;
@@ -93,6 +94,8 @@ pub struct Options {
     /// How often a host that was not reached for another passing cause is tried again, later each time: one that is
     /// down or does not answer. Never once a command may have begun.
     pub patience: u32,
+    /// What the commands write when they have ended, if they do (see [`crate::remote::tied`]).
+    pub mark: Option<Mark>,
 }
 
 impl Options {
@@ -103,6 +106,7 @@ impl Options {
             command_timeout: None,
             retries: 3,
             patience: 0,
+            mark: None,
         }
     }
 }

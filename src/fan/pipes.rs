@@ -10,11 +10,13 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use super::Input;
 use super::lines::Lines;
 use super::talk::{self, Piece, Reply, Talk};
+use crate::remote::mark::Sieve;
 
 /// An output of a host, read without waiting.
 pub(super) struct Pipe {
     pub file: File,
     pub lines: Lines,
+    sieve: Sieve,
 }
 
 impl Pipe {
@@ -24,7 +26,27 @@ impl Pipe {
         Ok(Pipe {
             file: File::from(fd),
             lines: Lines::default(),
+            sieve: Sieve::default(),
         })
+    }
+
+    /// Takes what was read and gives the lines that it completes. Where the mark of a command that has ended stands in it:
+    /// the status, and the last line.
+    pub fn take(&mut self, bytes: &[u8], mark: Option<&[u8]>, line: &mut dyn FnMut(&[u8])) -> Option<u8> {
+        let Some(mark) = mark else {
+            self.lines.feed(bytes, line);
+            return None;
+        };
+        let lines = &mut self.lines;
+        let status = self.sieve.sift(mark, bytes, &mut |bytes| lines.feed(bytes, line))?;
+        self.end(line);
+        Some(status)
+    }
+
+    /// Nothing more will come: gives what is left, a line without its newline.
+    pub fn end(&mut self, line: &mut dyn FnMut(&[u8])) {
+        self.lines.feed(&self.sieve.rest(), line);
+        self.lines.end(line);
     }
 }
 

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::child::{Child, Way, Why};
 use super::deaths::Deaths;
 use super::{Job, Options, Report, Sink, State, Stop, Stream};
-use crate::remote::Cause;
+use crate::remote::{Cause, Mark};
 
 /// Stands for the input of a child where its outputs have their numbers.
 const FEED: usize = 3;
@@ -94,6 +94,7 @@ fn begin<'a>(
         reports: vec![None; jobs.len()],
         buffer: vec![0; BUFFER],
         shares: vec![BUFFER; jobs.len()],
+        mark: options.mark.as_ref().map(Mark::text),
     })
 }
 
@@ -112,6 +113,8 @@ struct Loop<'a> {
     buffer: Vec<u8>,
     /// How much of the buffer each job fills at once.
     shares: Vec<usize>,
+    /// What the commands write when they have ended.
+    mark: Option<Vec<u8>>,
 }
 
 impl Loop<'_> {
@@ -207,7 +210,7 @@ impl Loop<'_> {
             let child = &mut self.running[index];
             child.hurry(now, &mut self.buffer);
             if child.due(limit).is_some_and(|due| due <= now) {
-                child.stop(Why::TimedOut);
+                child.late();
             }
         }
     }
@@ -279,9 +282,14 @@ impl Loop<'_> {
             }
             let (job, host) = (child.job, &self.jobs[child.job].host);
             let share = self.shares[job];
-            child.read(number, &mut self.buffer[..share], &mut |stream, line| {
-                self.sink.line(job, host, stream, line);
-            });
+            child.read(
+                number,
+                self.mark.as_deref(),
+                &mut self.buffer[..share],
+                &mut |stream, line| {
+                    self.sink.line(job, host, stream, line);
+                },
+            );
             self.shares[job] = match begin.elapsed() {
                 took if took > TURN && self.running.len() > 1 => (share / 2).max(1024),
                 took if took < TURN / 4 => (share * 2).min(BUFFER),
@@ -310,7 +318,7 @@ impl Loop<'_> {
                 child.called_off(ended);
             }
             let (job, host) = (child.job, &self.jobs[child.job].host);
-            child.drain(&mut self.buffer, &mut |stream, line| {
+            child.drain(self.mark.as_deref(), &mut self.buffer, &mut |stream, line| {
                 self.sink.line(job, host, stream, line);
             });
             let Some(state) = child.state(ended, self.limit(job)) else {

@@ -95,6 +95,29 @@ fn a_host_is_done_when_its_process_is_though_a_background_process_holds_the_pipe
 }
 
 #[test]
+fn a_host_is_done_at_its_mark_though_what_is_left_running_keeps_the_connection() {
+    let mark = Mark::new().unwrap();
+    let said = "seq 50000; sleep 20 & echo err >&2; exit 4";
+    let tied = crate::remote::tied(&[said.into()], Some(&mark));
+    let line = tied[0].to_str().unwrap();
+    // As with ssh, the end of the process is that of the last holder of its outputs.
+    let text = format!("{{ {{ ({line}) 2>&1 >&7 | cat >&2; }} 7>&1 | cat; }}");
+    let options = Options {
+        mark: Some(mark),
+        ..Options::default()
+    };
+    let started = Instant::now();
+    let mut job = job("a", &text);
+    job.input = Input::Held;
+    let (reports, record) = run_all(&[job], &options);
+    assert_eq!(states(&reports), [State::Exited(4)]);
+    assert_eq!(record.lines.iter().filter(|line| line.1 == Stream::Out).count(), 50_000);
+    let errors: Vec<_> = record.lines.iter().filter(|line| line.1 == Stream::Err).collect();
+    assert_eq!((errors.len(), errors[0].2.as_slice()), (1, &b"err"[..]));
+    assert!(started.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
 fn a_command_that_takes_too_long_is_ended_with_its_children_even_when_it_does_not_listen() {
     let options = Options {
         command_timeout: Some(Duration::from_millis(200)),

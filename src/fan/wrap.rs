@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use super::Spool;
-use crate::remote::{self, quote};
+use crate::remote::{self, Mark, quote};
 
 /// The largest script, in bytes.
 pub const SCRIPT_LIMIT: u64 = 64 << 20;
@@ -40,7 +40,7 @@ pub enum Bond {
 }
 
 /// Receives what [`Wrap::payload`] wrote and runs it. Arguments: bytes of the beginning, bytes of the script, `sudo` or
-/// nothing, host, rank, bond.
+/// nothing, host, rank, bond, and those of a mark.
 ///
 /// sudo closes all descriptors and reads standard input only when it wants a password. So what is to run is found
 /// through the outer shell, standard input holds the password alone, and a wrong one is tried once and not three times.
@@ -80,6 +80,11 @@ s=$?
 [ -z "$w" ] || kill $w
 if [ "$3" ] && [ "$(wc -c </dev/fd/8)" -eq $n ]; then
     echo 'dsau: sudo did not begin: the password is wrong or missing, or this user may not' >&2
+fi
+if [ "$7" ]; then
+    trap '' PIPE
+    printf %s "$8$7$s."
+    printf %s "$8$7$s." >&2
 fi
 exit $s
 "#;
@@ -162,7 +167,7 @@ impl Wrap {
     }
 
     /// The words of the command that receives the payload on a host.
-    pub fn receive(&self, sizes: &Sizes, host: &str, rank: usize, bond: Bond) -> Vec<OsString> {
+    pub fn receive(&self, sizes: &Sizes, host: &str, rank: usize, bond: Bond, mark: Option<&Mark>) -> Vec<OsString> {
         let bond: &[u8] = match bond {
             Bond::Tied => b"tied",
             Bond::Group => b"group",
@@ -171,18 +176,17 @@ impl Wrap {
         };
         let sudo: &[u8] = if self.sudo.is_some() { b"sudo" } else { b"" };
         let [beginning, script, rank] = [sizes.beginning, sizes.script, rank].map(|n| n.to_string());
-        remote::carry(
-            &[remote::LATE, RECEIVE].concat(),
-            &[
-                beginning.as_bytes(),
-                script.as_bytes(),
-                sudo,
-                // Letters, digits and a few signs, which stand for themselves when encoded.
-                host.as_bytes(),
-                rank.as_bytes(),
-                bond,
-            ],
-        )
+        let mut arguments = vec![
+            beginning.as_bytes(),
+            script.as_bytes(),
+            sudo,
+            // Letters, digits and a few signs, which stand for themselves when encoded.
+            host.as_bytes(),
+            rank.as_bytes(),
+            bond,
+        ];
+        arguments.extend(mark.iter().flat_map(|mark| mark.arguments()).map(str::as_bytes));
+        remote::carry(&[remote::LATE, RECEIVE].concat(), &arguments)
     }
 }
 

@@ -6,11 +6,13 @@ mod cause;
 mod config;
 pub mod keep;
 pub mod known;
+pub mod mark;
 pub mod mux;
 mod quote;
 
 pub use cause::{Cause, Trouble, explain};
 pub use keep::{Hold, Keep, Kept};
+pub use mark::Mark;
 pub use quote::{encode, quote};
 
 use std::ffi::{OsStr, OsString};
@@ -267,14 +269,17 @@ pub const LATE: &str = concat!(
 ///
 /// sshd makes each command the leader of a process group, which is ended as it is; elsewhere the command gets one.
 /// `SHLVL` says that this shell is not the outermost: bash would read its `.bashrc` once more.
-pub fn tied(command: &[OsString]) -> Vec<OsString> {
+///
+/// With a mark the end is told on both outputs too, for something may be left running that holds them.
+pub fn tied(command: &[OsString], mark: Option<&Mark>) -> Vec<OsString> {
     const TIE: &str = concat!(
-        "exec 3<&0; q=$$; g=; s=; S=; trap : TERM; [ -r /proc/$$/stat ] && read -r x x x x g s </proc/$$/stat; ",
+        "exec 3<&0 4>&1 5>&2; q=$$; g=; s=; S=; trap : TERM; [ -r /proc/$$/stat ] && read -r x x x x g s </proc/$$/stat; ",
         "[ \"$g\" = $$ ] || S=setsid; late \"$s\" 2>/dev/null; ",
-        "SHLVL=1 $S \"${SHELL:-/bin/sh}\" -c \"$C\" </dev/null 3<&- & p=$!; [ -z \"$S\" ] || q=$p; exec >/dev/null 2>&1; ",
+        "SHLVL=1 $S \"${SHELL:-/bin/sh}\" -c \"$C\" </dev/null 3<&- 4>&- 5>&- & p=$!; [ -z \"$S\" ] || q=$p; exec >/dev/null 2>&1; ",
         "(trap \"\" TERM; while read -r x <&3; do :; done; ",
-        "kill -s TERM -- -$q; sleep 2; kill -s KILL -- -$q) & w=$!; ",
-        "wait $p; s=$?; while [ $s -gt 128 ] && kill -s 0 $p; do wait $p; s=$?; done; kill -s KILL $w; exit $s",
+        "kill -s TERM -- -$q; sleep 2; kill -s KILL -- -$q) 4>&- 5>&- & w=$!; ",
+        "wait $p; s=$?; while [ $s -gt 128 ] && kill -s 0 $p; do wait $p; s=$?; done; kill -s KILL $w; ",
+        "[ -z \"$2\" ] || { trap \"\" PIPE; printf %s \"$3$2$s.\" >&4; printf %s \"$3$2$s.\" >&5; }; exit $s",
     );
     let tie = [LATE, TIE].concat();
     let text = command.join(OsStr::new(" "));
@@ -284,9 +289,15 @@ pub fn tied(command: &[OsString]) -> Vec<OsString> {
         let mut line = OsString::from(format!("exec /bin/sh -c 'C=$1; {tie}' dsau '"));
         line.push(text);
         line.push("'");
+        for word in mark.iter().flat_map(|mark| mark.arguments()) {
+            line.push(" ");
+            line.push(word);
+        }
         return vec![line];
     }
-    script(&format!("C=$(printf %b. \"$1\"); C=${{C%.}}; {tie}"), &[bytes])
+    let mut arguments = vec![bytes];
+    arguments.extend(mark.iter().flat_map(|mark| mark.arguments()).map(str::as_bytes));
+    script(&format!("C=$(printf %b. \"$1\"); C=${{C%.}}; {tie}"), &arguments)
 }
 
 #[cfg(test)]

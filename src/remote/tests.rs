@@ -1,7 +1,7 @@
 use super::*;
 use bstr::ByteSlice;
 use proptest::prelude::*;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn words(launch: &Launch) -> Vec<String> {
     launch.argv.iter().map(|w| w.to_string_lossy().into_owned()).collect()
@@ -120,17 +120,13 @@ fn a_local_command_is_read_by_the_users_shell() {
 /// Starts a command as sshd does it, as the leader of a group, or not.
 fn start_tied(command: &str, leads: bool) -> std::process::Child {
     use std::os::unix::process::CommandExt;
-    let line = tied(&[command.into()]);
+    let line = tied(&[command.into()], None);
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(&line[0]);
     if leads {
         shell.process_group(0);
     }
-    shell
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap()
+    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 #[test]
@@ -162,6 +158,24 @@ fn a_tied_command_keeps_its_status_and_its_output() {
         let mut child = start_tied("x=\"a  *\"; echo \"$x\" `echo ^%~` | cat", leads);
         let held = child.stdin.take();
         assert_eq!(child.wait_with_output().unwrap().stdout, b"a  * ^%~\n");
+        drop(held);
+    }
+}
+
+#[test]
+fn a_tied_command_says_on_both_outputs_that_it_has_ended() {
+    let mark = Mark::new().unwrap();
+    for command in ["echo a; echo b >&2; exit 7", "echo 'a'; echo b >&2; exit 7"] {
+        let line = tied(&[command.into()], Some(&mark));
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(&line[0]).stdin(Stdio::piped());
+        let mut child = shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let held = child.stdin.take();
+        let told = child.wait_with_output().unwrap();
+        let end = [&mark.text()[..], b"7."].concat();
+        assert_eq!(told.status.code(), Some(7));
+        assert_eq!(told.stdout.as_bstr(), [b"a\n", &end[..]].concat().as_bstr());
+        assert_eq!(told.stderr.as_bstr(), [b"b\n", &end[..]].concat().as_bstr());
         drop(held);
     }
 }

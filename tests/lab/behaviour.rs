@@ -304,6 +304,38 @@ fn a_copy_into_a_directory_that_is_missing_says_so_and_is_no_success() {
 }
 
 #[test]
+fn what_a_command_leaves_behind_with_its_outputs_holds_nobody_up_and_lives_on() {
+    HOSTS.with(|lab| {
+        for way in WAYS {
+            // A reader that is slow gets all of it.
+            let slow = "cexec WAY -w client1 'seq 300000; setsid sleep 3006 & echo last; exit 3' 2>/tmp/said | (sleep 2; tail -n 2; wc -l); cat /tmp/said";
+            let many = "cexec WAY -w client1 'seq 300000; sleep 3006 & exit 3' 2>/tmp/said | (sleep 2; wc -l); cat /tmp/said";
+            let begin = std::time::Instant::now();
+            for (line, out) in [
+                (slow, "client1: 300000\nclient1: last\n0\ncexec: client1: exit status 3\n"),
+                (many, "300000\ncexec: client1: exit status 3\n"),
+            ] {
+                assert_eq!(lab.ok("master", &line.replace("WAY", way)), out, "{way}");
+            }
+            let script = "printf '%s' 'no newline'; (while :; do echo more; sleep 0.01; done) & exit 4";
+            lab.write("master", "/root/leaves", format!("#!/bin/sh\n{script}\n"));
+            for line in [format!("'{script}'"), "--script /root/leaves".into()] {
+                let ran = lab.sh("master", &format!("cexec {way} -w client1 {line}"));
+                let first = ran.out.lines().next();
+                assert!(first.is_some_and(|line| line.starts_with("client1: no newline")), "{}", ran.out);
+                assert_eq!((ran.code, ran.err.as_str()), (4, "cexec: client1: exit status 4\n"), "{}", ran.out);
+            }
+            assert!(begin.elapsed().as_secs() < 20, "{way}: {:?}", begin.elapsed());
+            // Longer than a command lives whose connection has ended.
+            std::thread::sleep(std::time::Duration::from_secs(3));
+            lab.ok("client1", "pgrep -xf 'sleep 3006' | wc -l | grep -qx 2");
+            lab.ok("client1", "pkill -xf 'sleep 3006'; ! pgrep -f '[d]sau'");
+        }
+        lab.ok("master", "cexec --mux-exit");
+    });
+}
+
+#[test]
 fn a_command_that_starts_a_daemon_returns_at_once_and_the_daemon_lives_on() {
     HOSTS.with(|lab| {
         let both = "-w 'client[1-2]'";

@@ -65,6 +65,7 @@ pub fn serve(number: usize, all: usize, stop: &Stop) -> io::Result<()> {
         command_timeout: order.command_timeout,
         retries: order.retries,
         patience: order.patience,
+        mark: order.mark.clone(),
     };
     let mut teller = Teller {
         out,

@@ -21,13 +21,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{Input, Job, Options, Report, State, Stream};
 use crate::hosts::Host;
-use crate::remote::Ssh;
+use crate::remote::{Mark, Ssh};
 
 /// The first line of a gateway; what comes before is the chatter of a login.
 const GREETING: &[u8] = b"dsau relay 1";
 
 /// The longest order, in bytes: 100,000 hosts with a command of their own each.
 const ORDER_LIMIT: u64 = 256 << 20;
+
+/// The version of an order.
+const VERSION: u32 = 2;
 
 /// What all gateways are told.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +47,7 @@ struct Order {
     command_timeout: Option<Duration>,
     retries: u32,
     patience: u32,
+    mark: Option<Mark>,
     reads: Reads,
     /// How many bytes follow for the commands to read.
     size: u64,
@@ -81,7 +85,7 @@ impl Order {
             Some(Input::Talk(_)) => return Err(io::Error::other("a gateway cannot hold a conversation")),
         };
         Ok(Order {
-            version: 1,
+            version: VERSION,
             hosts,
             commands,
             connect_seconds: ssh.connect_seconds,
@@ -91,6 +95,7 @@ impl Order {
             command_timeout: options.command_timeout,
             retries: options.retries,
             patience: options.patience,
+            mark: options.mark.clone(),
             reads,
             size,
         })
@@ -101,7 +106,7 @@ impl Order {
         input.take(ORDER_LIMIT).read_until(b'\n', &mut line)?;
         let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let order: Order = serde_json::from_slice(&line).map_err(|e| wrong(format!("not an order: {e}")))?;
-        if order.version != 1 || order.hosts.iter().any(|(_, at)| *at >= order.commands.len()) {
+        if order.version != VERSION || order.hosts.iter().any(|(_, at)| *at >= order.commands.len()) {
             return Err(wrong("not an order of this version".into()));
         }
         Ok(order)

@@ -10,7 +10,7 @@ use crate::diag::{Exit, Fail};
 use crate::fan::report::Run;
 use crate::fan::{self, Options};
 use crate::hosts::{self, Choice, GroupName, GroupText, Groups, Host, HostSet, ListError, Sources};
-use crate::remote::{self, Keep, Launch, Ssh};
+use crate::remote::{self, Keep, Launch, Mark, Ssh};
 use crate::sys::Paths;
 
 /// Connections of so many hosts are kept unasked: each takes a process of 1.4 MiB as long as it is there.
@@ -186,6 +186,7 @@ impl Targets {
                 command_timeout: number("command")
                     .filter(|&n| n > 0)
                     .map(|n| Duration::from_secs(u64::from(n))),
+                mark: Mark::new(),
                 ..Options::windowed(window)
             },
             stdin_used: source.stdin_used,

@@ -133,6 +133,7 @@ pub fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString], wrap: &
         () if targets.local => Bond::Group,
         () => Bond::Tied,
     };
+    let mark = targets.options.mark.as_ref();
     let job = |host: &Host, command: &[OsString], input: &Input| Job {
         launch: targets.launch(host, command),
         host: host.clone(),
@@ -149,7 +150,7 @@ pub fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString], wrap: &
             }
             false => Input::Fed(Arc::new(spool)),
         };
-        let command = |rank, host: &Host| wrap.receive(&sizes, &host.name, rank, bond);
+        let command = |rank, host: &Host| wrap.receive(&sizes, &host.name, rank, bond, mark);
         return Ok(hosts
             .enumerate()
             .map(|(rank, host)| job(host, &command(rank, host), &input))
@@ -161,7 +162,7 @@ pub fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString], wrap: &
         Bond::Free | Bond::Group => Input::Nothing,
     };
     let tie = |words: &[OsString]| match bond {
-        Bond::Tied => remote::tied(words),
+        Bond::Tied => remote::tied(words, mark),
         _ => words.to_vec(),
     };
     if !flag("subst") {
