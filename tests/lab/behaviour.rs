@@ -317,7 +317,7 @@ fn what_a_command_leaves_behind_with_its_outputs_holds_nobody_up_and_lives_on() 
             ] {
                 assert_eq!(lab.ok("master", &line.replace("WAY", way)), out, "{way}");
             }
-            let script = "printf '%s' 'no newline'; (while :; do echo more; sleep 0.01; done) & exit 4";
+            let script = "printf %s \"no newline\"; (while :; do echo more; sleep 0.01; done) & exit 4";
             lab.write("master", "/root/leaves", format!("#!/bin/sh\n{script}\n"));
             for line in [format!("'{script}'"), "--script /root/leaves".into()] {
                 let ran = lab.sh("master", &format!("cexec {way} -w client1 {line}"));
