@@ -98,7 +98,7 @@ fn a_host_is_done_when_its_process_is_though_a_background_process_holds_the_pipe
 fn a_host_is_done_at_its_mark_though_what_is_left_running_keeps_the_connection() {
     let mark = Mark::new().unwrap();
     let said = "seq 50000; sleep 20 & echo err >&2; exit 4";
-    let tied = crate::remote::tied(&[said.into()], Some(&mark));
+    let tied = remote::tied(&[said.into()], Some(&mark));
     let line = tied[0].to_str().unwrap();
     // As with ssh, the end of the process is that of the last holder of its outputs.
     let text = format!("{{ {{ ({line}) 2>&1 >&7 | cat >&2; }} 7>&1 | cat; }}");
