@@ -1,7 +1,10 @@
-//! Content digests: blake3 for everything of our own, sha2 where `sha256sum` must agree, and how they are written.
+//! Content digests: blake3 for everything of our own, sha2 where `sha256sum` must agree, and how they are written; content
+//! cut into chunks.
 
+mod chunks;
 mod text;
 
+pub use chunks::{Chunk, Cutter, MOST_CHUNKS, MOST_SIZE};
 pub use text::{base64, hex};
 
 use std::io::{self, Read};

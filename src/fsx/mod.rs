@@ -9,7 +9,7 @@
 //! | `link` | links put in place in one step; what had a name before: [`Held`] |
 //! | `local` | this machine as a source: [`Local`] |
 //! | `replace` | a new file in place of an old one, whole or not at all: [`Fresh`] |
-//! | `stray` | what runs that were killed left behind |
+//! | `stray` | what runs that were killed left behind; parts of large files that the next run goes on with |
 //! | `backup` | `F.cfsaved` and the repository: [`Backup`] |
 //! | `remove` | removal of trees |
 //! | `wild` | shell wildcards on byte strings |
@@ -35,6 +35,6 @@ pub use place::Place;
 pub use remove::remove_tree;
 pub use replace::{Fresh, Sync, Wanted, settle, write_whole};
 pub use scan::{Bounds, DigestOf, digest_of, scan, scan_in};
-pub use stray::{is_temporary, sweep};
-pub use tree::{Deliver, Entry, Kind, Select, Source, SourceError};
+pub use stray::{drop_parts, is_temporary, parts, sweep};
+pub use tree::{Again, Deliver, Entry, Kind, LARGE, Olds, Select, Source, SourceError};
 pub use wild::{any_matches, matches};

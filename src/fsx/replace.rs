@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use bstr::{BStr, BString, ByteSlice};
 use xattr::FileExt;
 
-use super::{Backup, backup, stray};
+use super::{Again, Backup, backup, stray};
 use crate::sys::at::{self, Dir, Meta};
 
 /// What the new file must be.
@@ -60,20 +60,36 @@ pub struct Fresh<'a> {
     hasher: Option<blake3::Hasher>,
     written: u64,
     live: bool,
+    /// A large file from afar: where its source breaks off, what came of it is left for the next run.
+    part: bool,
+    broke: bool,
 }
 
 impl<'a> Fresh<'a> {
     /// Makes an empty file, mode 0600, under a name of its own in the directory.
     pub fn new(dir: &'a Dir) -> io::Result<Fresh<'a>> {
-        let (temp, file) = stray::create(dir)?;
-        Ok(Fresh {
+        Ok(Fresh::begun(dir, stray::create(dir)?))
+    }
+
+    /// As [`Fresh::new`], for a large file from afar that is to be called `name`. When its source breaks off, or the
+    /// machine does, what came of it stays for the next run ([`super::parts`]).
+    pub fn in_parts(dir: &'a Dir, name: &BStr) -> io::Result<Fresh<'a>> {
+        let mut fresh = Fresh::begun(dir, stray::create_part(dir, name)?);
+        fresh.part = true;
+        Ok(fresh)
+    }
+
+    fn begun(dir: &'a Dir, (temp, file): (BString, File)) -> Fresh<'a> {
+        Fresh {
             dir,
             temp,
             file,
             hasher: Some(blake3::Hasher::new()),
             written: 0,
             live: true,
-        })
+            part: false,
+            broke: false,
+        }
     }
 
     /// From now on somebody else vouches for the content: it is not digested, and [`Wanted::digest`] cannot be asked for.
@@ -94,7 +110,31 @@ impl<'a> Fresh<'a> {
 
     /// Writes everything a reader gives.
     pub fn fill(&mut self, reader: &mut dyn Read) -> io::Result<u64> {
-        io::copy(reader, self)
+        let mut total = 0;
+        // Small files, which are many, do not pay for a large buffer.
+        let mut little = [0; 8 * 1024];
+        let mut large = Vec::new();
+        loop {
+            let buffer = if large.is_empty() {
+                &mut little[..]
+            } else {
+                &mut large[..]
+            };
+            let read = match reader.read(buffer) {
+                Ok(0) => return Ok(total),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    self.broke = !Again::is(&error);
+                    return Err(error);
+                }
+            };
+            self.write_all(&buffer[..read])?;
+            total += read as u64;
+            if large.is_empty() && total > 4 * little.len() as u64 {
+                large = vec![0; 128 * 1024];
+            }
+        }
     }
 
     /// Checks what was written, keeps the old file if a backup is wanted, and puts the new one in its place, durably.
@@ -204,7 +244,8 @@ impl Write for Fresh<'_> {
 
 impl Drop for Fresh<'_> {
     fn drop(&mut self) {
-        if self.live {
+        let kept = self.part && self.broke && self.written >= super::LARGE;
+        if self.live && !kept {
             let _ = self.dir.unlink(self.temp.as_bstr());
         }
     }
@@ -366,6 +407,49 @@ mod tests {
         assert!(dir.names().unwrap().is_empty());
         begin().commit("f".into(), &Wanted::default(), None).unwrap();
         assert_eq!(fs::read(top.path().join("f")).unwrap(), b"new");
+    }
+
+    /// Gives so many bytes, then breaks off.
+    struct Breaks(usize);
+
+    impl Read for Breaks {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = self.0.min(buffer.len());
+            self.0 -= count;
+            match count {
+                0 => Err(io::ErrorKind::ConnectionReset.into()),
+                count => Ok(count),
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_large_file_that_breaks_off_what_came_is_left_for_the_next_run_and_nothing_else_is() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = Dir::open(top.path()).unwrap();
+        for (len, left) in [(100_000, 0), (1_500_000, 1)] {
+            let mut fresh = Fresh::in_parts(&dir, "f".into()).unwrap();
+            assert!(fresh.fill(&mut Breaks(len)).is_err());
+            drop(fresh);
+            assert_eq!(super::super::parts(&dir, "f".into()).len(), left, "{len}");
+        }
+        let part = &super::super::parts(&dir, "f".into())[0];
+        assert_eq!(part.metadata().unwrap().len(), 1_500_000);
+        assert!(super::super::parts(&dir, "g".into()).is_empty());
+        // Not from afar, and one that was refused here.
+        let mut fresh = Fresh::new(&dir).unwrap();
+        assert!(fresh.fill(&mut Breaks(2_000_000)).is_err());
+        drop(fresh);
+        let mut fresh = Fresh::in_parts(&dir, "f".into()).unwrap();
+        fresh.fill(&mut &vec![1; 2_000_000][..]).unwrap();
+        let wanted = Wanted {
+            size: Some(3),
+            ..Wanted::default()
+        };
+        assert!(fresh.stage("f".into(), &wanted).is_err());
+        assert_eq!(dir.names().unwrap().len(), 1);
+        super::super::drop_parts(&dir, "f".into(), None);
+        assert!(dir.names().unwrap().is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a tree holds, and where its content comes from: this machine or a server.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -112,6 +113,29 @@ pub enum SourceError {
     Io(#[from] io::Error),
 }
 
+/// From this size on, in bytes, what is here already of a file is worth more than the look at it.
+pub const LARGE: u64 = 1 << 20;
+
+/// The error of a reader whose file cannot be made of what was here: the file is handed over once more.
+#[derive(Debug, thiserror::Error)]
+#[error("what was here of it did not stay what it was; it comes whole")]
+pub struct Again;
+
+impl Again {
+    /// As an error of a reader.
+    pub fn error() -> io::Error {
+        io::Error::other(Again)
+    }
+
+    /// Whether a reader ended so.
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|cause| cause.is::<Again>())
+    }
+}
+
+/// Gives what is here of a wanted file, by its number in the list: open files whose content may be much like its own.
+pub type Olds<'a> = dyn FnMut(usize) -> Vec<File> + 'a;
+
 /// What takes the content of one file: the entry, and a reader of exactly its bytes or why there is none. An error of its
 /// own ends the stream.
 pub type Deliver<'a> = dyn FnMut(&Entry, Result<&mut dyn Read, SourceError>) -> io::Result<()> + 'a;
@@ -150,6 +174,18 @@ pub trait Source {
     /// Content of the wanted plain files, each handed to `deliver` with a reader of exactly its bytes, in the order
     /// asked for. A file that could not be read is handed over as an error and the others still come.
     fn fetch(&mut self, root: &Path, wanted: &[&Entry], deliver: &mut Deliver<'_>) -> Result<(), SourceError>;
+
+    /// As [`Source::fetch`]. Of files of [`LARGE`] and more bytes a source far away may send only what none of their olds
+    /// has. Such a reader may end in [`Again`]: nothing of it is to be used, and the same entry is handed over next.
+    fn fetch_over(
+        &mut self,
+        root: &Path,
+        wanted: &[&Entry],
+        _olds: &mut Olds<'_>,
+        deliver: &mut Deliver<'_>,
+    ) -> Result<(), SourceError> {
+        self.fetch(root, wanted, deliver)
+    }
 }
 
 impl<S: Source + ?Sized> Source for &mut S {
@@ -180,5 +216,15 @@ impl<S: Source + ?Sized> Source for &mut S {
 
     fn fetch(&mut self, root: &Path, wanted: &[&Entry], deliver: &mut Deliver<'_>) -> Result<(), SourceError> {
         (**self).fetch(root, wanted, deliver)
+    }
+
+    fn fetch_over(
+        &mut self,
+        root: &Path,
+        wanted: &[&Entry],
+        olds: &mut Olds<'_>,
+        deliver: &mut Deliver<'_>,
+    ) -> Result<(), SourceError> {
+        (**self).fetch_over(root, wanted, olds, deliver)
     }
 }

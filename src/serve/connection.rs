@@ -1,6 +1,8 @@
 //! One connection: reads requests, does what the session says, writes the replies. Costs bounded memory whatever comes:
 //! one request at a time, at most one frame of it, one manifest, one buffer of content.
 
+mod large;
+
 use std::io::{self, ErrorKind, Write};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -144,7 +146,7 @@ impl Connection<'_> {
                 self.refuse(id, Refusal::request(Code::Busy, text, text))?;
                 return Ok(false);
             }
-            Step::Welcome { version } => {
+            Step::Welcome { version, features } => {
                 if config.last_seen {
                     self.shared.seen.add(self.peer.address, self.peer.names.first(), now);
                 }
@@ -163,7 +165,7 @@ impl Connection<'_> {
                     id,
                     &Reply::Welcome {
                         version,
-                        features: 0,
+                        features,
                         time: now,
                         program,
                     },
@@ -172,6 +174,8 @@ impl Connection<'_> {
             Step::Wait => self.content = None,
             Step::Manifest { root, known, select } => self.manifest(config, id, root.as_ref(), known, &select)?,
             Step::Files { root, files, last } => self.files(config, id, root.as_ref(), &files, last)?,
+            Step::Cut { root, file } => self.cut(config, id, root.as_ref(), &file)?,
+            Step::Ranges { root, file, ranges } => self.ranges(config, id, root.as_ref(), &file, &ranges)?,
             Step::Exec { argv, announce } => self.exec(config, id, argv, announce)?,
             Step::Irrelevant => {
                 let name = self.peer.names.first().cloned();
@@ -219,22 +223,12 @@ impl Connection<'_> {
     ) -> io::Result<()> {
         let (peer, user, shared) = (self.peer.clone(), self.session.user().to_string(), self.shared);
         let view = View::new(&config.access, &peer, &user);
-        let mut last = Instant::now();
-        let mut gone = None;
+        let mut pulse = Pulse::default();
         let found = view.open(root).and_then(|opened| {
-            // Reading a large tree takes longer than a client waits in silence.
-            let mut tick = || match &gone {
-                None if last.elapsed() >= ALIVE => {
-                    last = Instant::now();
-                    let said = self.reply(id, &Reply::Alive).and_then(|()| self.stream.flush());
-                    said.inspect_err(|e| gone = Some(e.kind()))
-                }
-                None => Ok(()),
-                Some(kind) => Err((*kind).into()),
-            };
+            let mut tick = || pulse.beat(self, id);
             view.manifest(&opened, root, select, (&shared.trees, &shared.digests), &mut tick)
         });
-        if let Some(kind) = gone {
+        if let Some(kind) = pulse.gone {
             return Err(kind.into());
         }
         let manifest = match found {
@@ -380,6 +374,38 @@ impl Connection<'_> {
     fn line(&mut self, id: u32, line: &[u8]) -> io::Result<()> {
         line.chunks(wire::MAX_TEXT)
             .try_for_each(|piece| self.reply(id, &Reply::Line(piece.into())))
+    }
+}
+
+/// Reading much takes longer than a client waits in silence: it hears now and then that its request is worked on.
+struct Pulse {
+    last: Instant,
+    /// The connection is lost, and why.
+    gone: Option<ErrorKind>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Pulse {
+            last: Instant::now(),
+            gone: None,
+        }
+    }
+}
+
+impl Pulse {
+    fn beat(&mut self, connection: &mut Connection<'_>, id: u32) -> io::Result<()> {
+        match self.gone {
+            None if self.last.elapsed() >= ALIVE => {
+                self.last = Instant::now();
+                let said = connection
+                    .reply(id, &Reply::Alive)
+                    .and_then(|()| connection.stream.flush());
+                said.inspect_err(|e| self.gone = Some(e.kind()))
+            }
+            None => Ok(()),
+            Some(kind) => Err(kind.into()),
+        }
     }
 }
 

@@ -412,7 +412,7 @@ fn missing(path: &BStr) -> Refusal {
     )
 }
 
-fn changed(path: &BStr) -> Refusal {
+pub(super) fn changed(path: &BStr) -> Refusal {
     Refusal::request(
         Code::Changed,
         format!("{path} changed since it was listed"),
@@ -420,7 +420,7 @@ fn changed(path: &BStr) -> Refusal {
     )
 }
 
-fn failed(path: &BStr, error: &io::Error) -> Refusal {
+pub(super) fn failed(path: &BStr, error: &io::Error) -> Refusal {
     Refusal::request(
         Code::Failed,
         format!("{path} cannot be read on the server"),

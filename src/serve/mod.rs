@@ -8,11 +8,13 @@
 //! | `session` | what each request of a client leads to; no I/O |
 //! | `files` | opening what was granted, manifests, content |
 //! | `trees` | trees as they were last found, shared by all clients |
+//! | `chunks` | the chunks of large files, kept for all clients; parts of files |
 //! | `exec` | starting the agent for cfrun |
 //! | `seen` | clients that were here, until they are written down |
 //! | `connection` | one connection: reads requests, does what the session says |
 //! | `server` | the listener, threads, limits |
 
+mod chunks;
 mod config;
 mod connection;
 mod exec;

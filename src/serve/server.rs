@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::chunks::Lists;
 use super::config::Config;
 use super::connection::Connection;
 use super::rules::{Peer, denies, grants};
@@ -63,6 +64,7 @@ pub(super) struct Shared {
     pub store: Store,
     pub digests: Digests,
     pub trees: Trees,
+    pub lists: Lists,
     pub seen: Seen,
     pub limits: Limits,
     config: RwLock<Arc<Config>>,
@@ -204,6 +206,7 @@ impl Server {
                 store,
                 digests: Digests::default(),
                 trees: Trees::default(),
+                lists: Lists::default(),
                 seen: Seen::default(),
                 limits,
                 config: RwLock::new(Arc::new(config)),

@@ -8,8 +8,10 @@ use bstr::{BStr, BString, ByteSlice};
 use super::config::Config;
 use super::exec;
 use crate::fsx::Select;
-use crate::wire::{Code, Hello, Request, VERSIONS, Want};
+use crate::wire::{CHUNKS, Code, Hello, Range, Request, VERSIONS, Want};
 
+/// The optional parts of the protocol that are known here.
+const FEATURES: u32 = CHUNKS;
 /// How far clocks may be apart when DenyBadClocks is on, seconds.
 const CLOCKS: u64 = 3600;
 
@@ -26,6 +28,8 @@ enum State {
 pub struct Session {
     state: State,
     user: String,
+    /// The optional parts that both sides know.
+    features: u32,
 }
 
 /// What is to be done.
@@ -35,6 +39,8 @@ pub enum Step {
     Welcome {
         /// The version.
         version: u16,
+        /// The optional parts both know.
+        features: u32,
     },
     /// Nothing but to wait for the next request.
     Wait,
@@ -55,6 +61,22 @@ pub enum Step {
         files: Vec<Want>,
         /// The fetch ends with them.
         last: bool,
+    },
+    /// Send the list of chunks of a file.
+    Cut {
+        /// The root, syntactically sound.
+        root: BString,
+        /// The file.
+        file: Want,
+    },
+    /// Send parts of a file.
+    Ranges {
+        /// The root, syntactically sound.
+        root: BString,
+        /// The file.
+        file: Want,
+        /// The parts, in order and within its size.
+        ranges: Vec<Range>,
     },
     /// Start the agent if its program is admitted to the client.
     Exec {
@@ -106,6 +128,7 @@ impl Default for Session {
         Session {
             state: State::Greeting,
             user: String::new(),
+            features: 0,
         }
     }
 }
@@ -135,7 +158,11 @@ impl Session {
             (State::Greeting, Request::Hello(hello)) => match self.greet(config, now, &hello, identify) {
                 Ok(version) => {
                     self.state = State::Ready;
-                    Step::Welcome { version }
+                    self.features = hello.features & FEATURES;
+                    Step::Welcome {
+                        version,
+                        features: self.features,
+                    }
                 }
                 Err(refusal) => Step::Refuse(refusal),
             },
@@ -160,6 +187,16 @@ impl Session {
                     self.state = State::Ready;
                 }
                 Step::Files { root, files, last }
+            }
+            (State::Ready, Request::Cut { root, file }) if self.features & CHUNKS != 0 => match clean(root.as_ref()) {
+                Some(root) => Step::Cut { root, file },
+                None => Step::Refuse(unsound(root.as_ref())),
+            },
+            (State::Ready, Request::Ranges { root, file, ranges }) if self.features & CHUNKS != 0 => {
+                match clean(root.as_ref()) {
+                    Some(root) => Step::Ranges { root, file, ranges },
+                    None => Step::Refuse(unsound(root.as_ref())),
+                }
             }
             (State::Ready, Request::Exec { args, classes }) => self.exec(config, &args, &classes),
             (state, request) => Step::Refuse(Refusal::fatal(
@@ -229,6 +266,8 @@ fn name(request: &Request) -> &'static str {
         Request::Fetch { .. } => "a request for content",
         Request::Want { .. } => "a list of files",
         Request::Exec { .. } => "a request to run the agent",
+        Request::Cut { .. } => "a request for chunks",
+        Request::Ranges { .. } => "a request for parts of a file",
     }
 }
 
@@ -302,7 +341,11 @@ mod tests {
     fn ready(config: &Config) -> Session {
         let mut session = Session::default();
         let step = session.take(config, 0, 1, hello(0), &mut |_| Ok(()));
-        assert_eq!(step, Step::Welcome { version: 1 });
+        let welcome = Step::Welcome {
+            version: 1,
+            features: 0,
+        };
+        assert_eq!(step, welcome);
         session
     }
 
@@ -409,6 +452,51 @@ mod tests {
         config.classes.insert("linux".into());
         let step = take(&mut ready(&config), &config, 2, exec(&[], &["nosuch", "linux"]));
         assert!(matches!(step, Step::Exec { announce: None, .. }));
+    }
+
+    #[test]
+    fn chunks_are_for_clients_that_said_they_know_them_and_between_two_requests() {
+        let config = Config::default();
+        let file = || Want {
+            path: "f".into(),
+            size: 10,
+            mtime: 0,
+            digest: None,
+        };
+        let cut = |root: &str| Request::Cut {
+            root: root.into(),
+            file: file(),
+        };
+        let ranges = || Request::Ranges {
+            root: "/srv//a".into(),
+            file: file(),
+            ranges: vec![Range { at: 0, len: 1 }],
+        };
+        for request in [cut("/srv"), ranges()] {
+            let step = take(&mut ready(&config), &config, 2, request);
+            assert!(matches!(step, Step::Refuse(Refusal { close: true, .. })));
+        }
+        let mut session = Session::default();
+        let hello = Request::Hello(Hello {
+            versions: (1, 1),
+            features: 0xff,
+            time: 0,
+            user: "root".into(),
+            program: "test".into(),
+        });
+        let step = take(&mut session, &config, 1, hello);
+        assert!(matches!(step, Step::Welcome { features: CHUNKS, .. }));
+        assert!(matches!(take(&mut session, &config, 2, cut("/srv/.")), Step::Cut { root, .. } if root == "/srv/"));
+        assert!(matches!(take(&mut session, &config, 3, ranges()), Step::Ranges { root, .. } if root == "/srv/a"));
+        assert!(matches!(
+            take(&mut session, &config, 4, cut("/srv/../etc")),
+            Step::Refuse(Refusal { close: false, .. })
+        ));
+        take(&mut session, &config, 5, Request::Fetch { root: "/srv".into() });
+        assert!(matches!(
+            take(&mut session, &config, 5, ranges()),
+            Step::Refuse(Refusal { close: true, .. })
+        ));
     }
 
     #[test]

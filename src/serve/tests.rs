@@ -74,7 +74,7 @@ impl Running {
         let mut stream = self.tls();
         let hello = Request::Hello(Hello {
             versions: wire::VERSIONS,
-            features: 0,
+            features: wire::CHUNKS,
             time: std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .unwrap()
@@ -84,8 +84,26 @@ impl Running {
             program: "test".into(),
         });
         hello.encode(1, stream.buffer()).unwrap();
-        assert!(matches!(reply(&mut stream), Some(Reply::Welcome { .. })));
+        assert!(matches!(
+            reply(&mut stream),
+            Some(Reply::Welcome {
+                features: wire::CHUNKS,
+                ..
+            })
+        ));
         stream
+    }
+
+    /// A file of the tree as a manifest says it is.
+    fn want(&self, path: &str) -> Want {
+        let meta = std::fs::metadata(self.dir.path().join("srv").join(path)).unwrap();
+        let mtime = meta.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+        Want {
+            path: path.into(),
+            size: meta.len(),
+            mtime: mtime.as_nanos().cast_signed(),
+            digest: None,
+        }
     }
 
     fn root(&self) -> bstr::BString {
@@ -148,14 +166,8 @@ fn a_client_that_does_not_read_is_cut_off_and_others_are_served_meanwhile() {
     let running = Running::start(short(), |_| ());
     std::fs::write(running.dir.path().join("srv/big"), vec![7; 64 << 20]).unwrap();
     let mut slow = running.hello();
-    let meta = std::fs::metadata(running.dir.path().join("srv/big")).unwrap();
-    let mtime = meta.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let want = Want {
-        path: "big".into(),
-        size: meta.len(),
-        mtime: mtime.as_nanos().cast_signed(),
-        digest: None,
-    };
+    let want = running.want("big");
+    let size = want.size;
     Request::Fetch { root: running.root() }
         .encode(2, slow.buffer())
         .unwrap();
@@ -185,7 +197,7 @@ fn a_client_that_does_not_read_is_cut_off_and_others_are_served_meanwhile() {
             _ => {}
         }
     }
-    assert!(got < meta.len());
+    assert!(got < size);
 }
 
 #[test]
@@ -251,6 +263,98 @@ fn requests_may_be_sent_ahead_and_are_answered_in_order() {
             assert_eq!(header.id, id);
         }
     }
+}
+
+#[test]
+fn chunks_make_the_file_and_parts_of_it_come_as_they_were_asked_for() {
+    let running = Running::start(Limits::default(), |_| ());
+    let content: Vec<u8> = (0..900_000u32)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1])
+        .collect();
+    let path = running.dir.path().join("srv/big");
+    std::fs::write(&path, &content).unwrap();
+    let want = running.want("big");
+    let mut stream = running.hello();
+    let ask = |stream: &mut ClientStream, file: &Want, ranges: Option<&[(u64, u64)]>| {
+        let (root, file) = (running.root(), file.clone());
+        let request = match ranges {
+            None => Request::Cut { root, file },
+            Some(ranges) => Request::Ranges {
+                root,
+                file,
+                ranges: ranges
+                    .iter()
+                    .map(|(at, len)| wire::Range { at: *at, len: *len })
+                    .collect(),
+            },
+        };
+        request.encode(5, stream.buffer()).unwrap();
+        let mut replies = vec![reply(stream)];
+        while matches!(
+            replies.last(),
+            Some(Some(Reply::Chunks(_) | Reply::Data(_) | Reply::File { .. }))
+        ) {
+            replies.push(reply(stream));
+        }
+        replies
+    };
+    for _ in 0..2 {
+        let replies = ask(&mut stream, &want, None);
+        let [Some(Reply::Chunks(chunks)), Some(Reply::FileEnd { digest })] = &replies[..] else {
+            panic!("{replies:?}")
+        };
+        assert_eq!(*digest, crate::digest::blake3(&content));
+        let mut rest = &content[..];
+        for chunk in chunks {
+            let (head, tail) = rest.split_at(chunk.len as usize);
+            assert_eq!(*chunk, crate::digest::Chunk::of(head));
+            rest = tail;
+        }
+        assert!(rest.is_empty());
+        let replies = ask(&mut stream, &want, Some(&[(10, 100_000), (899_999, 1)]));
+        let mut parts = content[10..100_010].to_vec();
+        parts.push(content[899_999]);
+        let came = replies.iter().flatten().filter_map(|reply| match reply {
+            Reply::Data(bytes) => Some(&bytes[..]),
+            _ => None,
+        });
+        assert!(came.collect::<Vec<_>>().concat() == parts);
+        assert_eq!(replies[0], Some(Reply::File { size: 100_001 }));
+        let end = Reply::FileEnd {
+            digest: crate::digest::blake3(&parts),
+        };
+        assert_eq!(replies.last(), Some(&Some(end)));
+    }
+    // What is not there, not granted or not the same any more is refused, and the connection stays.
+    std::fs::write(running.dir.path().join("secret"), "secret").unwrap();
+    for (path, size, code) in [
+        ("none", want.size, Code::Missing),
+        ("../secret", 6, Code::Refused),
+        ("big", want.size - 1, Code::Changed),
+    ] {
+        let file = Want {
+            path: path.into(),
+            size,
+            ..want.clone()
+        };
+        for ranges in [None, Some(&[(0, 5)][..])] {
+            let replies = ask(&mut stream, &file, ranges);
+            assert!(
+                matches!(&replies[..], [Some(Reply::FileError { code: told, .. })] if *told == code),
+                "{path}: {replies:?}"
+            );
+        }
+    }
+    // A range that is not in the file is a broken protocol.
+    let replies = ask(&mut stream, &want, Some(&[(899_999, 2)]));
+    assert!(matches!(
+        replies[..],
+        [Some(Reply::Error {
+            code: Code::Protocol,
+            ..
+        })]
+    ));
+    assert!(reply(&mut stream).is_none());
 }
 
 #[test]

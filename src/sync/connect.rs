@@ -111,6 +111,15 @@ pub fn connect(server: &str, options: &Options) -> Result<Remote, SourceError> {
     Err(last)
 }
 
+/// A connection that was welcomed.
+pub(super) struct Greeted {
+    pub stream: ClientStream,
+    /// What a person may want to know.
+    pub notes: Vec<String>,
+    /// The optional parts of the protocol that both sides know.
+    pub features: u32,
+}
+
 /// All that is needed to connect (again).
 pub(super) struct Dial {
     pub server: String,
@@ -126,8 +135,8 @@ impl Dial {
         tcp(self.address, &self.options).map_err(|e| unreachable(&self.server, self.address, &e))
     }
 
-    /// Authenticates. Gives the stream, ready for requests, and what a person may want to know.
-    pub fn greet(&self, tcp: TcpStream) -> Result<(ClientStream, Vec<String>), SourceError> {
+    /// Authenticates. Gives the stream, ready for requests.
+    pub fn greet(&self, tcp: TcpStream) -> Result<Greeted, SourceError> {
         let known = self
             .store
             .trusted("root", self.address.ip())
@@ -150,11 +159,15 @@ impl Dial {
                 self.address.ip()
             ));
         }
-        self.hello(&mut stream)?;
+        let features = self.hello(&mut stream)?;
         if known.is_none() {
             self.trust(&key)?;
         }
-        Ok((stream, notes))
+        Ok(Greeted {
+            stream,
+            notes,
+            features,
+        })
     }
 
     pub fn deadline(&self) -> Deadline {
@@ -168,7 +181,8 @@ impl Dial {
             .map_err(|fault| SourceError::Authentication(fault.to_string()))
     }
 
-    fn hello(&self, stream: &mut ClientStream) -> Result<(), SourceError> {
+    /// Gives the features both know.
+    fn hello(&self, stream: &mut ClientStream) -> Result<u32, SourceError> {
         let time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map(|age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
@@ -177,7 +191,7 @@ impl Dial {
         program.truncate(wire::MAX_NAME);
         let hello = Request::Hello(Hello {
             versions: wire::VERSIONS,
-            features: 0,
+            features: wire::CHUNKS,
             time,
             user: user(),
             program: program.into(),
@@ -186,7 +200,11 @@ impl Dial {
             .encode(0, stream.buffer())
             .map_err(|e| SourceError::Protocol(e.to_string()))?;
         match next(stream).map_err(|e| self.lost(e))? {
-            (_, Reply::Welcome { version, .. }) if (wire::VERSIONS.0..=wire::VERSIONS.1).contains(&version) => Ok(()),
+            (_, Reply::Welcome { version, features, .. })
+                if (wire::VERSIONS.0..=wire::VERSIONS.1).contains(&version) =>
+            {
+                Ok(features & wire::CHUNKS)
+            }
             (_, Reply::Error { code, text }) => Err(self.said(code, &text)),
             _ => Err(SourceError::Protocol(format!(
                 "{} does not answer the greeting",

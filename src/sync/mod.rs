@@ -10,13 +10,18 @@
 //! | `order` | in which order a manifest comes |
 //! | `shelf` | manifests remembered from run to run |
 //! | `content` | a file as it arrives |
+//! | `assembly` | a large file made of what is here and what is not; no network |
+//! | `patch` | asking a server for what is not |
 
+mod assembly;
 mod connect;
 mod content;
 mod order;
+mod patch;
 mod remote;
 mod shelf;
 
+pub use assembly::{Afar, Assembly, Plan};
 pub use connect::{Options, connect, port, resolve};
 pub use remote::{Listing, Remote};
 pub use shelf::Shelf;

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::connect::{Dial, next};
+use super::connect::{Dial, Greeted, next};
 use super::content::{Content, End};
 use super::order::Order;
 use super::shelf::{self, Shelf};
-use crate::fsx::{Deliver, Entry, Select, Source, SourceError};
+use crate::fsx::{Deliver, Entry, Olds, Select, Source, SourceError};
 use crate::tls::{ClientStream, Deadline};
 use crate::wire::{self, Reply, Request, WANT_SIZE, WANT_WINDOW, Want};
 
@@ -22,8 +22,9 @@ const MAX_BYTES: usize = 512 << 20;
 
 /// A server we are connected to.
 pub struct Remote {
-    dial: Dial,
-    stream: Option<ClientStream>,
+    pub(super) dial: Dial,
+    pub(super) stream: Option<ClientStream>,
+    features: u32,
     id: u32,
     unread: Vec<(BString, String)>,
     notes: Vec<String>,
@@ -41,13 +42,14 @@ pub enum Listing {
 
 impl Remote {
     pub(super) fn open(dial: Dial, tcp: TcpStream) -> Result<Self, SourceError> {
-        let (stream, notes) = dial.greet(tcp)?;
+        let greeted = dial.greet(tcp)?;
         Ok(Remote {
             dial,
-            stream: Some(stream),
+            stream: Some(greeted.stream),
+            features: greeted.features,
             id: 0,
             unread: Vec::new(),
-            notes,
+            notes: greeted.notes,
             shelf: None,
         })
     }
@@ -167,22 +169,32 @@ impl Remote {
     }
 
     /// The connection, made anew when the server let go of it while nothing was under way.
-    fn stream(&mut self) -> Result<&mut ClientStream, SourceError> {
+    pub(super) fn stream(&mut self) -> Result<&mut ClientStream, SourceError> {
         if self.stream.as_ref().is_some_and(ClientStream::stale) {
             self.stream = None;
         }
         let stream = match self.stream.take() {
             Some(stream) => stream,
             None => {
-                let (stream, notes) = self.dial.greet(self.dial.tcp()?)?;
+                let Greeted {
+                    stream,
+                    notes,
+                    features,
+                } = self.dial.greet(self.dial.tcp()?)?;
                 self.notes.extend(notes);
+                self.features = features;
                 stream
             }
         };
         Ok(self.stream.insert(stream))
     }
 
-    fn send(&mut self, request: Request) -> Result<u32, SourceError> {
+    /// Whether the server knows about chunks.
+    pub(super) fn cuts(&self) -> bool {
+        self.features & wire::CHUNKS != 0
+    }
+
+    pub(super) fn send(&mut self, request: Request) -> Result<u32, SourceError> {
         self.id = self.id.wrapping_add(1).max(1);
         let id = self.id;
         request
@@ -192,7 +204,7 @@ impl Remote {
     }
 
     /// The next reply to a request. After an error of the connection it is not used again.
-    fn reply(&mut self, id: u32) -> Result<Reply, SourceError> {
+    pub(super) fn reply(&mut self, id: u32) -> Result<Reply, SourceError> {
         let deadline = self.dial.deadline();
         let Some(stream) = &mut self.stream else {
             return Err(self.dial.lost(ErrorKind::UnexpectedEof.into()));
@@ -213,7 +225,7 @@ impl Remote {
         }
     }
 
-    fn broken(&mut self, what: &str) -> SourceError {
+    pub(super) fn broken(&mut self, what: &str) -> SourceError {
         self.stream = None;
         SourceError::Protocol(format!("{} sent {what}", self.dial.server))
     }
@@ -223,12 +235,7 @@ impl Remote {
         let mut files = Vec::new();
         let mut size = 0;
         for entry in wanted {
-            let want = Want {
-                path: entry.path.clone(),
-                size: entry.size,
-                mtime: entry.mtime,
-                digest: entry.digest,
-            };
+            let want = want_of(entry);
             size += want.encoded_len();
             if size > WANT_SIZE && !files.is_empty() {
                 break;
@@ -289,11 +296,21 @@ impl Remote {
         }
     }
 
-    fn given(&mut self, result: io::Result<()>) -> Result<(), SourceError> {
+    pub(super) fn given(&mut self, result: io::Result<()>) -> Result<(), SourceError> {
         result.map_err(|error| {
             self.stream = None;
             SourceError::Io(error)
         })
+    }
+}
+
+/// A file as its manifest says it is.
+pub(super) fn want_of(entry: &Entry) -> Want {
+    Want {
+        path: entry.path.clone(),
+        size: entry.size,
+        mtime: entry.mtime,
+        digest: entry.digest,
     }
 }
 
@@ -388,5 +405,15 @@ impl Source for Remote {
             Reply::Error { code, text } => Err(self.dial.said(code, &text)),
             _ => Err(self.broken("a reply that does not belong into a fetch")),
         }
+    }
+
+    fn fetch_over(
+        &mut self,
+        root: &Path,
+        wanted: &[&Entry],
+        olds: &mut Olds<'_>,
+        deliver: &mut Deliver<'_>,
+    ) -> Result<(), SourceError> {
+        self.fetch_with(root, wanted, olds, deliver)
     }
 }

@@ -50,6 +50,11 @@ impl<'a> Take<'a> {
         self.array()
     }
 
+    /// The first half of a digest.
+    pub fn id(&mut self) -> Result<[u8; 16], WireError> {
+        self.array()
+    }
+
     /// A byte that is 0 or 1.
     pub fn flag(&mut self, what: &'static str) -> Result<bool, WireError> {
         match self.u8()? {

@@ -22,7 +22,7 @@ mod tests;
 pub use entry::{MAX_PATTERNS, put_entry, relative, select_bytes, take_entries};
 pub use frame::{HEADER, Header, put_data, put_entries, read_frame};
 pub use reply::{Code, Reply};
-pub use request::{Hello, Request, Want};
+pub use request::{Hello, Range, Request, Want};
 
 /// The versions this program speaks, lowest and highest.
 pub const VERSIONS: (u16, u16) = (1, 1);
@@ -42,6 +42,12 @@ pub const MAX_TEXT: usize = 4096;
 pub const MAX_NAME: usize = 64;
 /// Arguments or classes in one EXEC.
 pub const MAX_WORDS: usize = 256;
+/// Chunks in one CHUNKS frame.
+pub const MAX_CHUNKS: usize = 4096;
+/// Ranges in one RANGES frame.
+pub const MAX_RANGES: usize = 2048;
+/// The feature of HELLO and WELCOME: large files by their chunks.
+pub const CHUNKS: u32 = 1;
 /// How many WANT frames may be on their way before the first of them is answered.
 pub const WANT_WINDOW: usize = 3;
 /// The payload size a client gives one WANT frame.

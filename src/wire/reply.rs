@@ -5,7 +5,8 @@ use bstr::BString;
 use super::codec::{Put, Take};
 use super::entry::{LEAST_ENTRY, put_entry, relative, take_entry};
 use super::frame::{Header, put_frame};
-use super::{MAX_DATA, MAX_NAME, MAX_PATH, MAX_REPLY, MAX_TEXT, WireError};
+use super::{MAX_CHUNKS, MAX_DATA, MAX_NAME, MAX_PATH, MAX_REPLY, MAX_TEXT, WireError};
+use crate::digest::Chunk;
 use crate::fsx::Entry;
 
 const WELCOME: u8 = 0x81;
@@ -21,6 +22,7 @@ const LINE: u8 = 0x8a;
 const EXIT: u8 = 0x8b;
 const ALIVE: u8 = 0x8c;
 const UNREAD: u8 = 0x8d;
+const CHUNKS: u8 = 0x8e;
 const ERROR: u8 = 0x8f;
 
 /// What kind of failure a text explains.
@@ -123,6 +125,8 @@ pub enum Reply {
         /// For a person.
         text: BString,
     },
+    /// The next chunks of a file, in order.
+    Chunks(Vec<Chunk>),
     /// All files of the fetch are answered.
     FetchEnd,
     /// A line of output, without its line end.
@@ -156,6 +160,7 @@ impl Reply {
             Reply::Data(_) => DATA,
             Reply::FileEnd { .. } => FILE_END,
             Reply::FileError { .. } => FILE_ERROR,
+            Reply::Chunks(_) => CHUNKS,
             Reply::FetchEnd => FETCH_END,
             Reply::Line(_) => LINE,
             Reply::Exit { .. } => EXIT,
@@ -209,6 +214,14 @@ impl Reply {
                 put.u8(code.number());
                 put.text("a text", text, MAX_TEXT)
             }
+            Reply::Chunks(chunks) => {
+                put.count("a list of chunks", chunks.len(), MAX_CHUNKS)?;
+                for chunk in chunks {
+                    put.u32(chunk.len);
+                    put.raw(&chunk.id);
+                }
+                Ok(())
+            }
             Reply::Line(text) => put.text("a line", text, MAX_TEXT),
             Reply::Exit { status } => {
                 put.i32(*status);
@@ -256,6 +269,14 @@ impl Reply {
                 code: Code::from(take.u8()?)?,
                 text: take.text("a text", MAX_TEXT)?,
             },
+            CHUNKS => {
+                let count = take.count("a list of chunks", MAX_CHUNKS, 20)?;
+                let mut chunk = |_| match take.u32()? {
+                    0 => Err(WireError::Value("a chunk")),
+                    len => Ok(Chunk { len, id: take.id()? }),
+                };
+                Reply::Chunks((0..count).map(&mut chunk).collect::<Result<_, _>>()?)
+            }
             FETCH_END => Reply::FetchEnd,
             LINE => Reply::Line(take.text("a line", MAX_TEXT)?),
             EXIT => Reply::Exit { status: take.i32()? },

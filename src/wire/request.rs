@@ -5,7 +5,7 @@ use bstr::BString;
 use super::codec::{Put, Take};
 use super::entry::{put_select, take_select};
 use super::frame::{Header, put_frame};
-use super::{MAX_NAME, MAX_PATH, MAX_REQUEST, MAX_TEXT, MAX_WORDS, WireError};
+use super::{MAX_NAME, MAX_PATH, MAX_RANGES, MAX_REQUEST, MAX_TEXT, MAX_WORDS, WireError};
 use crate::fsx::Select;
 
 const HELLO: u8 = 0x01;
@@ -13,6 +13,8 @@ const MANIFEST: u8 = 0x02;
 const FETCH: u8 = 0x03;
 const WANT: u8 = 0x04;
 const EXEC: u8 = 0x05;
+const CUT: u8 = 0x06;
+const RANGES: u8 = 0x07;
 /// The first bytes of HELLO, so that another protocol inside TLS is recognised.
 const MAGIC: &[u8; 4] = b"dsau";
 /// Files in one WANT frame.
@@ -23,7 +25,7 @@ const MAX_WANTS: usize = 4096;
 pub struct Hello {
     /// Lowest and highest version the client speaks.
     pub versions: (u16, u16),
-    /// Optional parts of the protocol the client knows; none is defined yet.
+    /// Optional parts of the protocol the client knows, as bits.
     pub features: u32,
     /// The client's clock, seconds since the epoch.
     pub time: i64,
@@ -44,6 +46,15 @@ pub struct Want {
     pub mtime: i128,
     /// blake3 of the content where the manifest gave it.
     pub digest: Option<[u8; 32]>,
+}
+
+/// A part of a file: where it begins, and how many bytes it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Bytes before it.
+    pub at: u64,
+    /// Its bytes.
+    pub len: u64,
 }
 
 /// What a client says.
@@ -79,6 +90,22 @@ pub enum Request {
         /// Only if one of these classes is defined; always when empty.
         classes: Vec<BString>,
     },
+    /// Of which chunks a file consists.
+    Cut {
+        /// Absolute path of the root.
+        root: BString,
+        /// The file.
+        file: Want,
+    },
+    /// Parts of a file.
+    Ranges {
+        /// Absolute path of the root.
+        root: BString,
+        /// The file.
+        file: Want,
+        /// The parts: not empty, in order, apart from each other, within the file.
+        ranges: Vec<Range>,
+    },
 }
 
 impl Request {
@@ -90,6 +117,8 @@ impl Request {
             Request::Fetch { .. } => FETCH,
             Request::Want { .. } => WANT,
             Request::Exec { .. } => EXEC,
+            Request::Cut { .. } => CUT,
+            Request::Ranges { .. } => RANGES,
         };
         put_frame(out, kind, id, MAX_REQUEST, |out| self.payload(&mut Put(out)))
     }
@@ -114,17 +143,25 @@ impl Request {
             Request::Want { last, files } => {
                 put.flag(*last);
                 put.count("a list of files", files.len(), MAX_WANTS)?;
-                for file in files {
-                    put.text("a path", &file.path, MAX_PATH)?;
-                    put.u64(file.size);
-                    put.time(file.mtime);
-                    put.maybe_digest(file.digest.as_ref());
-                }
-                Ok(())
+                files.iter().try_for_each(|file| file.put(put))
             }
             Request::Exec { args, classes } => {
                 put.texts("an argument", args, MAX_WORDS, MAX_TEXT)?;
                 put.texts("a class", classes, MAX_WORDS, MAX_TEXT)
+            }
+            Request::Cut { root, file } => {
+                put.text("a path", root, MAX_PATH)?;
+                file.put(put)
+            }
+            Request::Ranges { root, file, ranges } => {
+                put.text("a path", root, MAX_PATH)?;
+                file.put(put)?;
+                put.count("a list of ranges", ranges.len(), MAX_RANGES)?;
+                for range in ranges {
+                    put.u64(range.at);
+                    put.u64(range.len);
+                }
+                Ok(())
             }
         }
     }
@@ -156,21 +193,23 @@ impl Request {
             WANT => {
                 let last = take.flag("a flag")?;
                 let count = take.count("a list of files", MAX_WANTS, 23)?;
-                let file = |_| {
-                    Ok(Want {
-                        path: take.text("a path", MAX_PATH)?,
-                        size: take.u64()?,
-                        mtime: take.time()?,
-                        digest: take.maybe_digest()?,
-                    })
-                };
-                let files = (0..count).map(file).collect::<Result<_, WireError>>()?;
+                let files = (0..count).map(|_| Want::take(&mut take)).collect::<Result<_, _>>()?;
                 Request::Want { last, files }
             }
             EXEC => Request::Exec {
                 args: take.texts("an argument", MAX_WORDS, MAX_TEXT)?,
                 classes: take.texts("a class", MAX_WORDS, MAX_TEXT)?,
             },
+            CUT => Request::Cut {
+                root: take.text("a path", MAX_PATH)?,
+                file: Want::take(&mut take)?,
+            },
+            RANGES => {
+                let root = take.text("a path", MAX_PATH)?;
+                let file = Want::take(&mut take)?;
+                let ranges = take_ranges(&mut take, file.size)?;
+                Request::Ranges { root, file, ranges }
+            }
             other => return Err(WireError::Type(other)),
         };
         take.end()?;
@@ -178,7 +217,43 @@ impl Request {
     }
 }
 
+/// Ranges of a file of that size.
+fn take_ranges(take: &mut Take<'_>, size: u64) -> Result<Vec<Range>, WireError> {
+    let count = take.count("a list of ranges", MAX_RANGES, 16)?;
+    let mut done = 0;
+    let mut range = |_| {
+        let range = Range {
+            at: take.u64()?,
+            len: take.u64()?,
+        };
+        let end = range.at.checked_add(range.len).filter(|end| *end <= size);
+        match end {
+            Some(end) if range.len > 0 && range.at >= done => done = end,
+            _ => return Err(WireError::Value("a range")),
+        }
+        Ok(range)
+    };
+    (0..count).map(&mut range).collect()
+}
+
 impl Want {
+    fn put(&self, put: &mut Put<'_>) -> Result<(), WireError> {
+        put.text("a path", &self.path, MAX_PATH)?;
+        put.u64(self.size);
+        put.time(self.mtime);
+        put.maybe_digest(self.digest.as_ref());
+        Ok(())
+    }
+
+    fn take(take: &mut Take<'_>) -> Result<Want, WireError> {
+        Ok(Want {
+            path: take.text("a path", MAX_PATH)?,
+            size: take.u64()?,
+            mtime: take.time()?,
+            digest: take.maybe_digest()?,
+        })
+    }
+
     /// About how many bytes it takes in a frame.
     pub fn encoded_len(&self) -> usize {
         self.path.len() + 23 + if self.digest.is_some() { 32 } else { 0 }

@@ -6,6 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::digest::Chunk;
 use crate::fsx::{Entry, Kind, Select};
 
 fn text(max: usize) -> impl Strategy<Value = BString> {
@@ -44,13 +45,30 @@ prop_compose! {
     }
 }
 
-fn request() -> impl Strategy<Value = Request> {
-    let want = (path(), any::<u64>(), time(), digest()).prop_map(|(path, size, mtime, digest)| Want {
+fn want() -> impl Strategy<Value = Want> {
+    (path(), any::<u64>(), time(), digest()).prop_map(|(path, size, mtime, digest)| Want {
         path,
         size,
         mtime,
         digest,
-    });
+    })
+}
+
+/// Gaps and lengths that stay within a file which is as long as they ask for.
+fn ranges() -> impl Strategy<Value = (Want, Vec<Range>)> {
+    (want(), vec((0u64..1 << 40, 1u64..1 << 40), 0..20), any::<u32>()).prop_map(|(mut file, parts, more)| {
+        let mut done = 0;
+        let mut ranges = Vec::new();
+        for (gap, len) in parts {
+            ranges.push(Range { at: done + gap, len });
+            done += gap + len;
+        }
+        file.size = done + u64::from(more);
+        (file, ranges)
+    })
+}
+
+fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         (any::<(u16, u16)>(), any::<u32>(), any::<i64>(), text(64), text(64)).prop_map(
             |(versions, features, time, user, program)| Request::Hello(Hello {
@@ -63,8 +81,10 @@ fn request() -> impl Strategy<Value = Request> {
         ),
         (text(200), digest(), select()).prop_map(|(root, known, select)| Request::Manifest { root, known, select }),
         text(200).prop_map(|root| Request::Fetch { root }),
-        (any::<bool>(), vec(want, 0..20)).prop_map(|(last, files)| Request::Want { last, files }),
+        (any::<bool>(), vec(want(), 0..20)).prop_map(|(last, files)| Request::Want { last, files }),
         (vec(text(50), 0..9), vec(text(50), 0..9)).prop_map(|(args, classes)| Request::Exec { args, classes }),
+        (text(200), want()).prop_map(|(root, file)| Request::Cut { root, file }),
+        (text(200), ranges()).prop_map(|(root, (file, ranges))| Request::Ranges { root, file, ranges }),
     ]
 }
 
@@ -92,6 +112,8 @@ fn reply() -> impl Strategy<Value = Reply> {
         vec(any::<u8>(), 0..500).prop_map(Reply::Data),
         any::<[u8; 32]>().prop_map(|digest| Reply::FileEnd { digest }),
         (code.clone(), text(100)).prop_map(|(code, text)| Reply::FileError { code, text }),
+        vec((1u32.., any::<[u8; 16]>()), 0..50)
+            .prop_map(|chunks| Reply::Chunks(chunks.into_iter().map(|(len, id)| Chunk { len, id }).collect())),
         Just(Reply::FetchEnd),
         text(100).prop_map(Reply::Line),
         any::<i32>().prop_map(|status| Reply::Exit { status }),
@@ -165,6 +187,43 @@ fn a_count_that_cannot_be_there_takes_no_memory() {
         id: 1,
     };
     assert_eq!(Request::decode(header, &payload), Err(WireError::Short));
+}
+
+#[test]
+fn ranges_that_are_empty_overlap_or_lie_outside_the_file_are_refused() {
+    let good = [(0, 10), (10, 5), (90, 10)];
+    for bad in [
+        &[(0, 0)][..],
+        &[(0, 10), (9, 5)],
+        &[(50, 10), (0, 10)],
+        &[(0, 101)],
+        &[(100, 1)],
+        &[(u64::MAX, 2)],
+        &[(1, u64::MAX)],
+        &[(0, 10), (10, 0)],
+    ] {
+        for (ranges, sound) in [(bad, false), (&good[..], true)] {
+            let request = Request::Ranges {
+                root: "/srv".into(),
+                file: Want {
+                    path: "f".into(),
+                    size: 100,
+                    mtime: 0,
+                    digest: None,
+                },
+                ranges: ranges.iter().map(|(at, len)| Range { at: *at, len: *len }).collect(),
+            };
+            let mut bytes = Vec::new();
+            request.encode(1, &mut bytes).unwrap();
+            let (header, payload) = read_frame(&mut &bytes[..], MAX_REQUEST).unwrap().unwrap();
+            assert_eq!(Request::decode(header, &payload).is_ok(), sound, "{ranges:?}");
+        }
+    }
+    let empty = Reply::Chunks(vec![Chunk { len: 0, id: [1; 16] }]);
+    let mut bytes = Vec::new();
+    empty.encode(1, &mut bytes).unwrap();
+    let (header, payload) = read_frame(&mut &bytes[..], MAX_REPLY).unwrap().unwrap();
+    assert_eq!(Reply::decode(header, payload), Err(WireError::Value("a chunk")));
 }
 
 #[test]

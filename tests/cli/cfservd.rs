@@ -72,7 +72,17 @@ pub struct Master {
     pub host: Host,
     pub port: u16,
     log: Arc<Mutex<String>>,
-    child: Child,
+    child: Serving,
+}
+
+/// A server that ends with its test.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Master {
@@ -83,7 +93,20 @@ impl Master {
     }
 
     /// Starts a server with the policy that is there.
-    pub fn boot(host: Host) -> Master {
+    pub fn boot(mut host: Host) -> Master {
+        loop {
+            let master = Master::launch(host);
+            master.says("listen");
+            if !master.log().contains("cannot listen") {
+                master.says("listening on");
+                return master;
+            }
+            // The port was free, and somebody else was faster.
+            host = master.leave();
+        }
+    }
+
+    fn launch(host: Host) -> Master {
         let port = free_port(host.address);
         let mut child = Command::new(assert_cmd::cargo::cargo_bin!("cfservd"))
             .args(["-F", "-v", "--port", &port.to_string()])
@@ -102,9 +125,13 @@ impl Master {
                 log.push('\n');
             }
         });
-        let master = Master { host, port, log, child };
-        master.says("listening on");
-        master
+        let child = Serving(child);
+        Master { host, port, log, child }
+    }
+
+    /// Ends the server; the host stays.
+    fn leave(self) -> Host {
+        self.host
     }
 
     pub fn log(&self) -> String {
@@ -126,7 +153,7 @@ impl Master {
 
     fn signal(&self, name: &str) {
         let status = Command::new("kill")
-            .args([name, &self.child.id().to_string()])
+            .args([name, &self.child.0.id().to_string()])
             .status()
             .unwrap();
         assert!(status.success());
@@ -144,13 +171,6 @@ impl Master {
 
     fn connect(&self, from: &Host) -> Result<Remote, SourceError> {
         connect(SERVER, &self.options(from))
-    }
-}
-
-impl Drop for Master {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -712,8 +732,8 @@ fn a_host_that_boots_with_a_broken_policy_serves_by_the_last_good_one_and_takes_
     let (mut master, client) = pair(POLICY);
     let root = master.host.root.path().join("srv");
     assert!(master.connect(&client).unwrap().manifest(&root, &all()).is_ok());
-    master.child.kill().unwrap();
-    master.child.wait().unwrap();
+    master.child.0.kill().unwrap();
+    master.child.0.wait().unwrap();
     write_policy(&master.host, "deny:\n   $ROOT/srv $(nosuch)\n");
     let host = std::mem::replace(&mut master.host, Host::new("127.0.0.9"));
     let master = Master::boot(host);
@@ -774,7 +794,7 @@ fn a_policy_with_errors_does_not_start_and_p_only_checks() {
 fn there_is_one_server_a_host_and_it_says_good_bye() {
     let (mut master, _) = pair(POLICY);
     let pid = fs::read_to_string(master.host.work("cfservd.pid")).unwrap();
-    assert_eq!(pid.trim(), master.child.id().to_string());
+    assert_eq!(pid.trim(), master.child.0.id().to_string());
     let mode = fs::metadata(master.host.work("cfservd.pid"))
         .unwrap()
         .permissions()
@@ -787,7 +807,7 @@ fn there_is_one_server_a_host_and_it_says_good_bye() {
         .code(1)
         .stderr(format!("cfservd: cfservd runs already: process {}\n", pid.trim()));
     master.signal("-TERM");
-    assert!(master.child.wait().unwrap().success());
+    assert!(master.child.0.wait().unwrap().success());
     master.says("Received signal 15 (SIGTERM) while doing [cfservd]");
     master.says("Logical start time ");
     assert!(!master.host.work("cfservd.pid").exists());

@@ -33,6 +33,7 @@ mod fuzz;
 mod gateways;
 mod hostile;
 mod interactive;
+mod large;
 mod lint;
 mod looks;
 mod many;

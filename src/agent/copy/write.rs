@@ -1,5 +1,6 @@
 //! Files of a copy: deciding which are fetched, and putting each in place, whole or not at all.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -14,7 +15,9 @@ use crate::agent::job::BytesPath;
 use crate::agent::perms::Manner as PermManner;
 use crate::agent::report::Level;
 use crate::agent::{Outcome, Run, diff, generation};
-use crate::fsx::{self, Backup, Fresh, Meta, Place, Source, SourceError, Wanted, any_matches, place_hard_link};
+use crate::fsx::{
+    self, Again, Backup, Fresh, LARGE, Meta, Place, Source, SourceError, Wanted, any_matches, place_hard_link,
+};
 
 /// Contents larger than this are not shown as a diff.
 const DIFF_LIMIT: u64 = 1 << 20;
@@ -177,7 +180,11 @@ pub(super) fn fetch(
         }
         let entries: Vec<_> = fetches.iter().map(|fetch| &items[fetch.item].entry).collect();
         let mut at = 0;
-        let fetched = source.fetch(path, &entries, &mut |_, content| {
+        let mut here = |number: usize| match fetches.get(number) {
+            Some(fetch) => olds(copy, &items[fetch.item], fetch.update),
+            None => Vec::new(),
+        };
+        let fetched = source.fetch_over(path, &entries, &mut here, &mut |_, content| {
             // They come in the order they were asked for.
             let Some(fetch) = fetches.get(at) else {
                 return Err(io::Error::new(
@@ -185,8 +192,9 @@ pub(super) fn fetch(
                     "more files came than were asked for",
                 ));
             };
-            at += 1;
-            deliver(run, copy, &items[fetch.item], fetch.update, content, &mut batch);
+            if deliver(run, copy, &items[fetch.item], fetch.update, content, &mut batch) {
+                at += 1;
+            }
             if batch.is_full() {
                 batch.commit(run, copy.job)
             } else {
@@ -215,7 +223,17 @@ pub(super) fn fetch(
     Ok(())
 }
 
-/// Takes the content of one file. What goes wrong is said; the rest of the stream still comes.
+/// What is here of a file: the one that has its name, and what an earlier run has left of it.
+fn olds(copy: &Copy<'_>, item: &Item, update: bool) -> Vec<File> {
+    let Ok(Some((dir, name))) = copy.holder(item.rel.as_bstr()) else {
+        return Vec::new();
+    };
+    let old = update.then(|| dir.read(name).ok()).flatten();
+    old.into_iter().chain(fsx::parts(&dir, name)).collect()
+}
+
+/// Takes the content of one file. What goes wrong is said; the rest of the stream still comes. False where the same file
+/// comes once more.
 fn deliver(
     run: &mut Run<'_>,
     copy: &Copy<'_>,
@@ -223,19 +241,21 @@ fn deliver(
     update: bool,
     content: Result<&mut dyn Read, SourceError>,
     batch: &mut generation::Batch,
-) {
+) -> bool {
     let source = copy.source_path(item);
     let result = match content {
         Ok(reader) => write(run, copy, item, update, reader, batch),
         Err(SourceError::Missing) => {
             run.report
                 .verbose(format_args!("{} went away while it was copied", source.display()));
-            return run.record(copy.job, Outcome::Failed);
+            run.record(copy.job, Outcome::Failed);
+            return true;
         }
         Err(error) => Err(io::Error::other(error.to_string())),
     };
     match result {
         Ok(()) => {}
+        Err(error) if Again::is(&error) => return false,
         Err(error) => {
             let (source, to) = (source.display(), copy.target_path(item.rel.as_bstr()));
             let host = &copy.host;
@@ -246,6 +266,7 @@ fn deliver(
             failover(run, copy.job);
         }
     }
+    true
 }
 
 /// Writes one file; it is put in place with its batch.
@@ -294,7 +315,11 @@ fn write(
         fresh: !update,
         attribute: acl,
     };
-    let mut fresh = Fresh::new(&spot.dir)?;
+    let large = copy.vouched && item.entry.size >= LARGE;
+    let mut fresh = match large {
+        true => Fresh::in_parts(&spot.dir, name)?,
+        false => Fresh::new(&spot.dir)?,
+    };
     if vouched {
         fresh = fresh.vouched();
     }
@@ -304,7 +329,13 @@ fn write(
         diff_with_old(run, Some(&spot), &shown, &new);
         fresh.fill(&mut new.as_slice())?;
     }
-    fresh.fill(reader)?;
+    if let Err(error) = fresh.fill(reader) {
+        if large && error.kind() == io::ErrorKind::StorageFull {
+            // What was left of it may be what there is no room for.
+            fsx::drop_parts(&spot.dir, name, None);
+        }
+        return Err(error);
+    }
     let news = fresh.digest().filter(|_| run.report.listens()).map(|digest| {
         let before = old_digest(Some(&spot));
         (before, Digest(digest))
@@ -334,7 +365,11 @@ fn write(
         said.push(text);
     }
     let said = generation::Said { said, news };
-    batch.add(fresh.stage(name, &wanted)?, item.entry.size, &spot, keep, said);
+    let temp = fresh.stage(name, &wanted)?;
+    if large {
+        fsx::drop_parts(&spot.dir, name, Some(temp.as_bstr()));
+    }
+    batch.add(temp, item.entry.size, &spot, keep, said);
     Ok(())
 }
 
