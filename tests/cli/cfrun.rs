@@ -219,3 +219,76 @@ fn the_file_of_the_master_is_read_where_inputs_has_none_and_output_goes_into_fil
     );
     assert!(!said.contains("cfservd Executing"), "no options were sent: {said}");
 }
+
+#[test]
+fn many_hosts_are_counted_kept_apart_and_those_that_failed_are_called_again() {
+    let caller = caller();
+    let one = called(&caller, "127.0.0.1", &me());
+    let unwilling = called(&caller, "127.0.0.3", "nobody");
+    let dead = free_port("127.0.0.6".parse().unwrap());
+    let list = |third: u16| {
+        let text = format!(
+            "127.0.0.1:{}\n127.0.0.3:{}\n127.0.0.6:{third}\n",
+            one.port, unwilling.port
+        );
+        hosts(&caller, &text);
+    };
+    list(dead);
+    let summary = |text: &str| predicate::str::contains(format!("cfrun: {text}\n"));
+    let dir = caller.root.path().join("new/out");
+    let out = dir.to_str().unwrap();
+    // Nothing failed yet.
+    cfrun(&caller)
+        .arg("--retry")
+        .assert()
+        .success()
+        .stdout("")
+        .stderr("cfrun: no host of the file is to be called again\n");
+    cfrun(&caller)
+        .args(["--summary", "--parallel", "1000", "-o", out, "--exit-status"])
+        .assert()
+        .code(1)
+        .stdout("")
+        .stderr(summary("3 hosts: 1 done, 1 failed, 1 unreachable"));
+    let said = fs::read_to_string(dir.join("127.0.0.1")).unwrap();
+    assert!(said.contains("Hailing 127.0.0.1") && said.contains("agent: "), "{said}");
+    assert!(fs::read_to_string(dir.join("127.0.0.3")).unwrap().contains("Hailing"));
+    assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+    // Only those that failed are called, and who is well by then is not called a third time.
+    write_users(&unwilling, &me());
+    cfrun(&caller)
+        .args(["--retry", "--summary"])
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("Hailing 127.0.0.3").and(predicate::str::contains("Hailing 127.0.0.1").not()))
+        .stderr(summary("2 hosts: 1 done, 0 failed, 1 unreachable"));
+    cfrun(&caller)
+        .args(["--retry", "--summary"])
+        .assert()
+        .success()
+        .stderr(summary("1 hosts: 0 done, 0 failed, 1 unreachable"));
+    // A call by name says nothing of the others; without --summary, and no terminal, the words are the old ones.
+    cfrun(&caller).arg("127.0.0.1").assert().success().stderr("");
+    cfrun(&caller)
+        .args(["--retry"])
+        .assert()
+        .success()
+        .stderr(predicate::str::ends_with("cfrun: 1 of 1 hosts failed: 127.0.0.6\n"));
+    cfrun(&caller).args(["--retry", "127.0.0.1"]).assert().code(2);
+    cfrun(&caller).args(["--parallel", "0"]).assert().code(2);
+    fs::write(caller.root.path().join("file"), "").unwrap();
+    let file = caller.root.path().join("file/out");
+    cfrun(&caller)
+        .args(["-o", file.to_str().unwrap()])
+        .assert()
+        .code(1)
+        .stderr(predicate::str::contains("cfrun: cannot make "));
+}
+
+/// Who may start the agent is changed while the server runs.
+fn write_users(master: &Master, users: &str) {
+    let file = master.host.work("inputs/cfservd.conf");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("( nobody )", &format!("( {users} )"))).unwrap();
+    master.says("read again");
+}

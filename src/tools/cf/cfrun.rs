@@ -1,33 +1,23 @@
 //! `cfrun`: asks many cfservds to run their agent now (cfengine2.md 20; CMD-09, MS-13).
 
+mod again;
+mod calls;
+
 use std::ffi::OsString;
-use std::fs;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use bstr::BString;
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::diag::{Exit, Fail, Out, harmless, stderr_line};
-use crate::fsx::SourceError;
-use crate::hosts::{CfrunHost, CfrunHosts, OutputLevel};
+use crate::diag::{Exit, Fail, stderr_line};
+use crate::hosts::{CfrunHost, CfrunHosts};
 use crate::keys::Store;
-use crate::sync::{self, Options};
+use crate::sync;
 use crate::sys::Paths;
 use crate::tools::{Place, Tool};
-
-/// How long a host may be silent. cfservd gives a sign of life every two seconds while the agent works.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The most bytes of output kept of one host.
-const MAX_OUTPUT: usize = 16 << 20;
-/// How long connecting to each address of a host may take.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Hosts called at once where the file has no `maxchild=`.
-const AT_ONCE: usize = 16;
+use calls::{AT_ONCE, MOST_AT_ONCE, Run};
 
 /// The tool.
 pub static TOOL: Tool = Tool {
@@ -65,6 +55,34 @@ fn command() -> clap::Command {
         .arg(flag("verbose", 'v', "Say what is done"))
         .arg(flag("debug", 'd', "Say more"))
         .arg(
+            Arg::new("output-dir")
+                .short('o')
+                .long("output-dir")
+                .value_name("DIR")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Put the output of each host into a file of this directory"),
+        )
+        .arg(
+            Arg::new("parallel")
+                .long("parallel")
+                .value_name("N")
+                .value_parser(clap::value_parser!(u16).range(1..=i64::from(MOST_AT_ONCE)))
+                .help("Call so many hosts at once, in place of maxchild="),
+        )
+        .arg(
+            Arg::new("retry")
+                .long("retry")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("host")
+                .help("Call only the hosts whose last call failed"),
+        )
+        .arg(
+            Arg::new("summary")
+                .long("summary")
+                .action(ArgAction::SetTrue)
+                .help("Say in the end how many hosts are done, failed, could not be reached"),
+        )
+        .arg(
             Arg::new("exit-status")
                 .long("exit-status")
                 .action(ArgAction::SetTrue)
@@ -100,15 +118,20 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let file = hosts_file(&matches, &paths)?;
     let list = CfrunHosts::read(&file).map_err(|e| Fail::new(Exit::Policy, e))?;
     permitted(&list)?;
-    if let Some(dir) = &list.output_dir
-        && !dir.is_dir()
-    {
-        return Err(Fail::new(
-            Exit::Failed,
-            format!("outputdir {} is not a directory", dir.display()),
-        ));
+    let output_dir = output_dir(&matches, &list)?;
+    let (mut hosts, missing) = choose(&matches, &list, &file)?;
+    if matches.get_flag("retry") {
+        let failed = again::failed(&paths.state())?;
+        hosts.retain(|host| failed.contains(&again::key(host)));
+        if hosts.is_empty() {
+            stderr_line("cfrun: no host of the file is to be called again");
+            return Ok(Exit::Done);
+        }
     }
-    let (hosts, missing) = choose(&matches, &list, &file)?;
+    let at_once = matches.get_one::<u16>("parallel").copied();
+    let at_once = at_once
+        .or_else(|| u16::try_from(list.max_child?).ok())
+        .unwrap_or(AT_ONCE);
     let run = Run {
         trusted: trusted(&hosts, matches.get_flag("trust"), &paths),
         options,
@@ -116,10 +139,20 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         silent: matches.get_flag("silent"),
         paths,
         list: &list,
+        output_dir,
+        at_once: usize::from(at_once.min(MOST_AT_ONCE)),
     };
     let total = hosts.len() + missing.len();
+    let tally = run.all(&hosts);
+    // Who may not write there has no call to repeat.
+    if let Err(error) = again::note(&run.paths.state(), &hosts, &tally.failed) {
+        ::log::info!("--retry will not know of this run: {error}");
+    }
+    if matches.get_flag("summary") || (total > 1 && io::stderr().is_terminal()) {
+        stderr_line(&format!("cfrun: {}", tally.summary(missing.len())));
+    }
     let mut failed = missing;
-    failed.extend(run.all(&hosts));
+    failed.extend(tally.failed.iter().map(|number| hosts[*number].name.clone()));
     if failed.is_empty() {
         return Ok(Exit::Done);
     }
@@ -151,6 +184,24 @@ fn hosts_file(matches: &ArgMatches, paths: &Paths) -> Result<PathBuf, Fail> {
                 .because("there is no such file")
                 .hint(format!("nor is there {}; -f names another file", usual[1].display())),
         ),
+    }
+}
+
+/// Where the output of each host goes: `-o`, which is made where it is not there, or `outputdir=`, which must be.
+fn output_dir(matches: &ArgMatches, list: &CfrunHosts) -> Result<Option<PathBuf>, Fail> {
+    if let Some(dir) = matches.get_one::<PathBuf>("output-dir") {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        return match made {
+            Ok(()) => Ok(Some(dir.clone())),
+            Err(error) => Err(Fail::new(Exit::Failed, format!("cannot make {}", dir.display())).because(error)),
+        };
+    }
+    match &list.output_dir {
+        Some(dir) if !dir.is_dir() => Err(Fail::new(
+            Exit::Failed,
+            format!("outputdir {} is not a directory", dir.display()),
+        )),
+        dir => Ok(dir.clone()),
     }
 }
 
@@ -250,145 +301,4 @@ fn yes(question: &str) -> bool {
         }
     }
     false
-}
-
-struct Run<'a> {
-    trusted: Vec<bool>,
-    options: Vec<BString>,
-    classes: Vec<BString>,
-    silent: bool,
-    paths: Paths,
-    list: &'a CfrunHosts,
-}
-
-/// How the call of one host went.
-struct Report {
-    lines: Vec<BString>,
-    failure: Option<String>,
-}
-
-impl Run<'_> {
-    /// Calls all hosts, some at a time. The output of a host comes in one piece, when it is done. Gives those that failed.
-    fn all(&self, hosts: &[&CfrunHost]) -> Vec<String> {
-        let at_once = self
-            .list
-            .max_child
-            .map_or(AT_ONCE, |n| usize::try_from(n).unwrap_or(AT_ONCE));
-        let next = AtomicUsize::new(0);
-        let (sender, reports) = mpsc::channel();
-        let mut failed = Vec::new();
-        thread::scope(|scope| {
-            for _ in 0..at_once.min(hosts.len()).min(256) {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || {
-                    loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(host) = hosts.get(number) else { return };
-                        if sender.send((number, *host, self.call(number, host))).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            drop(sender);
-            let mut out = Out::stdout();
-            for (number, host, report) in reports {
-                if let Some(failure) = self.tell(&mut out, number, host, report) {
-                    stderr_line(&format!("cfrun: {failure}"));
-                    failed.push(host.name.clone());
-                }
-            }
-        });
-        failed
-    }
-
-    fn call(&self, number: usize, host: &CfrunHost) -> Report {
-        let options = Options {
-            paths: self.paths.clone(),
-            port: host.port.unwrap_or_else(sync::port),
-            trustkey: self.trusted.get(number).copied().unwrap_or(false),
-            connect: CONNECT,
-            timeout: PATIENCE,
-            bind: self.list.bind_to,
-            ipv4_only: false,
-            program: concat!("cfrun ", env!("CARGO_PKG_VERSION")).to_string(),
-        };
-        let mut args = self.options.clone();
-        // The words of the file come after those of the command line.
-        args.extend(crate::sys::process::split(&host.options));
-        if self.list.output_level == OutputLevel::Error {
-            args.push("--silent".into());
-        }
-        let (mut lines, mut size, mut dropped) = (Vec::new(), 0, 0u64);
-        let done = sync::connect(&host.name, &options).and_then(|mut remote| {
-            for note in remote.take_notes() {
-                stderr_line(&format!("cfrun:{}: {note}", host.name));
-            }
-            let status = remote.exec(&args, &self.classes, &mut |line| {
-                size += line.len() + 32;
-                match size <= MAX_OUTPUT {
-                    true => lines.push(line.to_owned()),
-                    false => dropped += 1,
-                }
-            })?;
-            Ok(status)
-        });
-        if dropped > 0 {
-            lines.push(format!("... {dropped} more lines are left out").into());
-        }
-        let failure = match done {
-            Ok(0) => None,
-            Ok(status) => Some(format!("the agent of {} ended with status {status}", host.name)),
-            Err(error) => Some(failure(&host.name, &error)),
-        };
-        Report { lines, failure }
-    }
-
-    /// Prints one host's report, or puts it into its file. Gives what failed.
-    fn tell(&self, out: &mut Out, number: usize, host: &CfrunHost, report: Report) -> Option<String> {
-        let mut text = Vec::new();
-        let rule = "- ".repeat(40);
-        if !self.silent {
-            text.extend_from_slice(
-                format!(
-                    "cfrun({number}):         .......... [ Hailing {} ] ..........\n\n",
-                    host.name
-                )
-                .as_bytes(),
-            );
-        }
-        if !report.lines.is_empty() {
-            if !self.silent {
-                text.extend_from_slice(format!("{}\n\n", rule.trim_end()).as_bytes());
-            }
-            for line in &report.lines {
-                text.extend(harmless(line));
-                text.push(b'\n');
-            }
-            if !self.silent {
-                text.extend_from_slice(format!("{}\n", rule.trim_end()).as_bytes());
-            }
-        }
-        let written = match &self.list.output_dir {
-            Some(dir) => fs::write(dir.join(host.name.replace('/', "_")), &text),
-            None => out.write_all(&text).and_then(|()| out.flush()),
-        };
-        match written {
-            Ok(()) => report.failure,
-            Err(error) => Some(format!("the output of {} cannot be written: {error}", host.name)),
-        }
-    }
-}
-
-/// The original's words for what went wrong, and the cause.
-fn failure(host: &str, error: &SourceError) -> String {
-    let said = match error {
-        SourceError::Unreachable(_) => format!("No response hailing {host}"),
-        SourceError::Authentication(_) => format!("Key-authentication for {host} failed"),
-        SourceError::Protocol(_) => format!("Hail succeeded, but unable to open channel to {host}"),
-        _ => format!("{host} refused"),
-    };
-    let cause = error.to_string();
-    let cause = cause.strip_prefix(&format!("{host}: ")).unwrap_or(&cause);
-    format!("{said}: {cause}")
 }

@@ -11,7 +11,7 @@ pub mod cuptime;
 pub mod cwall;
 mod gateways;
 mod gathered;
-mod gauge;
+pub(in crate::tools) mod gauge;
 mod groups;
 mod json;
 mod look;
