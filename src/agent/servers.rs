@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bstr::{BStr, ByteSlice};
 
@@ -10,6 +11,9 @@ use crate::fsx::{Local, Source, SourceError};
 use crate::state::{Direction, Sighting, Store};
 use crate::sync::{self, Remote, Shelf};
 use crate::sys::Paths;
+
+/// How long a run comes again to a server that is too busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The servers of a run.
 pub struct Servers {
@@ -74,6 +78,7 @@ impl Sources for Servers {
             how.trustkey = options.trust;
             how.bind = options.bind;
             how.ipv4_only = options.ipv4_only;
+            how.patience = PATIENCE;
             how.timeout = options.timeout.unwrap_or(how.timeout);
             how.connect = options.timeout.unwrap_or(how.connect);
             match sync::connect(name, &how) {

@@ -102,6 +102,9 @@ pub enum SourceError {
     /// The server could not be reached.
     #[error("{0}")]
     Unreachable(String),
+    /// The server has too much to do now, and may have said when to come again.
+    #[error("{0}")]
+    Busy(String, Option<std::time::Duration>),
     /// One side did not accept the other's key.
     #[error("{0}")]
     Authentication(String),

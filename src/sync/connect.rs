@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bstr::BString;
 use nix::sys::socket::{
@@ -11,6 +11,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
+use super::patience::{chance, pause};
 use super::{NO_KEYS, Remote};
 use crate::fsx::SourceError;
 use crate::keys::{KeyError, PublicKey, Store};
@@ -31,6 +32,8 @@ pub struct Options {
     pub connect: Duration,
     /// How long to wait for each next sign of life of a server that is connected.
     pub timeout: Duration,
+    /// How long to come again to a server that is too busy; zero = not at all.
+    pub patience: Duration,
     /// The address to connect from.
     pub bind: Option<IpAddr>,
     /// Leave out the IPv6 addresses of the server.
@@ -49,6 +52,7 @@ impl Default for Options {
             connect: Duration::from_secs(10),
             // A server that works gives a sign of life every two seconds.
             timeout: Duration::from_secs(20),
+            patience: Duration::ZERO,
             bind: None,
             ipv4_only: false,
             program: concat!("dsau ", env!("CARGO_PKG_VERSION")).to_string(),
@@ -80,8 +84,26 @@ pub fn resolve(server: &str, port: u16) -> Result<Vec<SocketAddr>, SourceError> 
     }
 }
 
-/// Connects to a server and authenticates both sides.
+/// Connects to a server and authenticates both sides. To one that is too busy it comes again as long as
+/// [`Options::patience`] lasts.
 pub fn connect(server: &str, options: &Options) -> Result<Remote, SourceError> {
+    let began = Instant::now();
+    let mut attempts = 0;
+    loop {
+        let (why, again) = match connect_once(server, options) {
+            Err(SourceError::Busy(why, again)) => (why, again),
+            other => return other,
+        };
+        let wait = pause(attempts, again, chance());
+        if began.elapsed() + wait > options.patience {
+            return Err(SourceError::Unreachable(why));
+        }
+        std::thread::sleep(wait);
+        attempts += 1;
+    }
+}
+
+fn connect_once(server: &str, options: &Options) -> Result<Remote, SourceError> {
     let mut addresses = resolve(server, options.port)?;
     if options.ipv4_only {
         addresses.retain(SocketAddr::is_ipv4);
@@ -227,9 +249,10 @@ impl Dial {
             TlsError::Denied => SourceError::Refused(format!(
                 "{server} does not accept connections from this address, or no second one"
             )),
-            TlsError::Busy => SourceError::Unreachable(format!(
-                "{server}: Server is currently too busy -- increase MaxConnections or Splaytime?"
-            )),
+            TlsError::Busy => SourceError::Busy(
+                format!("{server}: Server is currently too busy -- increase MaxConnections or Splaytime?"),
+                None,
+            ),
             TlsError::Protocol(why) => SourceError::Protocol(format!("{server}: {why}")),
             TlsError::Io(error) => self.lost(error),
         }
@@ -261,7 +284,7 @@ impl Dial {
             Code::Refused => SourceError::Refused(text),
             Code::Missing => SourceError::Missing,
             Code::Changed | Code::Failed | Code::Limit => SourceError::Io(io::Error::other(text)),
-            Code::Busy => SourceError::Unreachable(text),
+            Code::Busy => SourceError::Busy(text, None),
             Code::Protocol => SourceError::Protocol(text),
             Code::Identity => SourceError::Authentication(text),
         }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `connect` | addresses, TCP, keys, the greeting |
 //! | `remote` | a server as a [`crate::fsx::Source`]; starting its agent |
+//! | `patience` | when to come again to a server that is too busy |
 //! | `order` | in which order a manifest comes |
 //! | `shelf` | manifests remembered from run to run |
 //! | `content` | a file as it arrives |
@@ -18,6 +19,7 @@ mod connect;
 mod content;
 mod order;
 mod patch;
+mod patience;
 mod remote;
 mod shelf;
 

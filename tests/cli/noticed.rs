@@ -77,9 +77,13 @@ impl Site {
     }
 
     fn run_with(&self, control: &str) -> Said {
+        self.run_from("127.0.0.1", control)
+    }
+
+    fn run_from(&self, servers: &str, control: &str) -> Said {
         let policy = format!(
             "control:\n actionsequence = ( copy )\n BindToInterface = ( 127.0.0.2 )\n{control}copy:\n {} dest={} recurse=inf \
-             server=127.0.0.1 {}\n",
+             server={servers} {}\n",
             self.there("").display().to_string().trim_end_matches('/'),
             self.here("").display().to_string().trim_end_matches('/'),
             self.rule
@@ -159,6 +163,30 @@ fn seen(top: &Path) -> Vec<(PathBuf, u32, u32, Vec<u8>)> {
     }
     all.sort();
     all
+}
+
+#[test]
+fn a_copy_comes_from_the_first_server_that_answers_and_where_none_does_each_is_named() {
+    let site = Site::new(RULE);
+    let said = site.run_from("no1.invalid|127.0.0.1|no2.invalid", " Inform = ( on )\n");
+    assert_eq!((said.status, said.counts.repaired), (0, 1), "{:#?}", said.lines);
+    assert_eq!(seen(&site.here("")), seen(&site.there("")));
+    let has = |said: &Said, text: &str| said.lines.iter().any(|line| line.contains(text));
+    assert!(has(&said, "no1.invalid: Unknown host no1.invalid"), "{:#?}", said.lines);
+    assert!(has(&said, "; trying 127.0.0.1"), "{:#?}", said.lines);
+    assert!(!has(&said, "no2.invalid"), "{:#?}", said.lines);
+    let said = site.run_from("127.0.0.1|no1.invalid", "");
+    assert_eq!((said.status, said.lines.len()), (0, 0), "{:#?}", said.lines);
+    let said = site.run_from("no1.invalid|no2.invalid", "");
+    assert_eq!((said.status, said.counts.failed), (1, 1));
+    for text in [
+        "no1.invalid: Unknown host",
+        "no2.invalid: Unknown host",
+        "Unable to establish connection with no2.invalid (failover)",
+    ] {
+        assert!(has(&said, text), "{text}: {:#?}", said.lines);
+    }
+    assert_eq!(seen(&site.here("")), seen(&site.there("")));
 }
 
 /// A change is repaired by the next run, and then there is nothing more to do.

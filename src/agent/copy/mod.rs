@@ -86,7 +86,43 @@ fn run(run: &mut Run<'_>, job: &Job) {
     };
     for server in servers {
         run.ctx.set("this", server.clone());
-        from_server(run, job, &manner, server.as_bstr());
+        first_of(run, job, &manner, server.as_bstr());
+    }
+}
+
+/// `server=one|two|three`: from the first of them that answers.
+fn first_of(run: &mut Run<'_>, job: &Job, manner: &Manner, servers: &BStr) {
+    let names = servers.split(|byte| *byte == b'|').map(|name| name.trim().as_bstr());
+    let names: Vec<&BStr> = names.filter(|name| !name.is_empty()).collect();
+    // No name at all is this machine.
+    let names = if names.is_empty() {
+        vec!["localhost".into()]
+    } else {
+        names
+    };
+    let mut failed = Vec::new();
+    for (at, server) in names.iter().enumerate() {
+        let told = run.dead_servers.contains_key(*server);
+        let Err(error) = from_server(run, job, manner, server) else {
+            return;
+        };
+        if let Some(next) = names.get(at + 1) {
+            let text = format!("{server}: {error}; trying {next}");
+            match told {
+                true => run.report.verbose(text),
+                false => run.report.inform(text),
+            }
+        }
+        if let SourceError::Unreachable(why) | SourceError::Authentication(why) = &error {
+            run.dead_servers.insert((*server).to_owned(), why.clone());
+        }
+        failed.push((server, error, told));
+    }
+    if let Some((server, error, told)) = failed.pop() {
+        for (server, error, _) in failed.iter().filter(|(_, _, told)| !told) {
+            run.report.error(format_args!("{server}: {error}"));
+        }
+        refused(run, job, server, &error, told);
     }
 }
 
@@ -103,16 +139,16 @@ pub fn one_file(run: &mut Run<'_>, job: &Job, from: &Path, to: &Path) {
     tree::copy(run, job, &manner, &mut local, from, to);
 }
 
-fn from_server(run: &mut Run<'_>, job: &Job, manner: &Manner, server: &BStr) {
+/// Copies from one server. An error is one of the connection; what goes wrong later is told.
+fn from_server(run: &mut Run<'_>, job: &Job, manner: &Manner, server: &BStr) -> Result<(), SourceError> {
     let (from, to) = (job.path(), job.other.as_path());
     if is_local(server) && !run.options.force_net_copy {
         let mut local = Local::new(manner.stealth);
-        return tree::copy(run, job, manner, &mut local, from, to);
+        tree::copy(run, job, manner, &mut local, from, to);
+        return Ok(());
     }
     if let Some(why) = run.dead_servers.get(server) {
-        let text = format!("{server} is left out, it gave no answer before: {why}");
-        run.report.verbose(text);
-        return failover(run, job);
+        return Err(SourceError::Unreachable(why.clone()));
     }
     let options = OpenOptions {
         trust: run.flag(job, "trustkey", false),
@@ -122,26 +158,29 @@ fn from_server(run: &mut Run<'_>, job: &Job, manner: &Manner, server: &BStr) {
         ..OpenOptions::of(run)
     };
     // Taken out while the source lives: the source borrows it, and everything else of the run is needed meanwhile.
-    let Some(sources) = run.sources.take() else { return };
-    match sources.open(server, &options) {
-        Ok(mut source) => tree::copy(run, job, manner, source.as_mut(), from, to),
-        Err(error) => refused(run, job, server, &error),
-    }
+    let Some(sources) = run.sources.take() else {
+        return Ok(());
+    };
+    let opened = sources.open(server, &options).map(|mut source| {
+        tree::copy(run, job, manner, source.as_mut(), from, to);
+    });
     for note in sources.take_notes() {
         run.report.error(note);
     }
     run.sources = Some(sources);
+    opened
 }
 
 /// A server could not be used: says so, and sets the classes of `failover=`.
-fn refused(run: &mut Run<'_>, job: &Job, server: &BStr, error: &SourceError) {
+fn refused(run: &mut Run<'_>, job: &Job, server: &BStr, error: &SourceError, told: bool) {
     match error {
-        SourceError::Unreachable(why) => {
-            run.dead_servers.insert(server.to_owned(), why.clone());
-            run.report.error(format_args!("{server}: {why}"));
+        SourceError::Unreachable(why) | SourceError::Authentication(why) if told => {
+            let text = format!("{server} is left out, it gave no answer before: {why}");
+            run.report.verbose(text);
+            return failover(run, job);
         }
+        SourceError::Unreachable(why) => run.report.error(format_args!("{server}: {why}")),
         SourceError::Authentication(why) => {
-            run.dead_servers.insert(server.to_owned(), why.clone());
             run.report.error(format_args!("{server}: {why}"));
             run.report
                 .error(format_args!("Authentication dialogue with {server} failed"));
