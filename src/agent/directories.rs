@@ -101,9 +101,12 @@ fn make(run: &mut Run<'_>, path: &Path, wish: &Wish) -> io::Result<Outcome> {
         return Ok(Outcome::Repaired);
     }
     let tidy: PathBuf = path.components().collect();
-    let (place, _) = Place::with_parents(&tidy, 0o755)?;
+    let (place, made) = Place::with_parents(&tidy, 0o755)?;
     run.sweep(&place.dir);
-    place.dir.mkdir(place.name(), wanted)?;
+    run.undo().made(&made);
+    run.noting((&place.dir, place.name(), &tidy), || {
+        place.dir.mkdir(place.name(), wanted)
+    })?;
     run.show(path, [format!("new directory mode {wanted:o}")]);
     let meta = place.dir.meta(place.name())?;
     let owners = Wish {

@@ -100,7 +100,10 @@ fn disable(run: &mut Run<'_>, job: &Job) -> Result<Outcome, String> {
             .say(run.doing(), format_args!("Deleting link {shown} -> {target}"));
         run.show(&place.path, [format!("deleted link {target}")]);
         if !run.dry {
-            place.dir.unlink(place.name()).map_err(sys)?;
+            run.noting((&place.dir, place.name(), &place.path), || {
+                place.dir.unlink(place.name())
+            })
+            .map_err(sys)?;
         }
         return Ok(Outcome::Repaired);
     }
@@ -115,7 +118,8 @@ fn disable(run: &mut Run<'_>, job: &Job) -> Result<Outcome, String> {
                 diff::sides("size", Some((meta.size().to_string(), "0".into()))),
             );
             if !run.dry {
-                empty(&place, &meta).map_err(sys)?;
+                run.altering((&place.dir, place.name(), &place.path), || empty(&place, &meta))
+                    .map_err(sys)?;
             }
             Ok(Outcome::Repaired)
         }
@@ -127,7 +131,8 @@ fn disable(run: &mut Run<'_>, job: &Job) -> Result<Outcome, String> {
             run.show(&place.path, [format!("copy to {shown}.1")].into_iter().chain(emptied));
             if !run.dry {
                 run.sweep(&place.dir);
-                rotate(&place, &meta, count).map_err(sys)?;
+                run.altering((&place.dir, place.name(), &place.path), || rotate(&place, &meta, count))
+                    .map_err(sys)?;
             }
             Ok(Outcome::Repaired)
         }
@@ -208,10 +213,19 @@ fn rename(run: &mut Run<'_>, job: &Job, place: &Place, meta: &Meta, dest: Option
     if place.dir.may_be_planted(&now).map_err(sys)? {
         return Err(sys(planted()));
     }
-    place.dir.rename(place.name(), &to.dir, to.name()).map_err(sys)?;
-    if !now.is_link() {
-        held.chmod(0o600).map_err(sys)?;
+    let undo = run.undo();
+    let aside = (!meta.is_dir()).then(|| undo.loses(&to.dir, to.name(), &target));
+    let renamed = run.moving((&place.dir, place.name(), &place.path), &target, || {
+        place.dir.rename(place.name(), &to.dir, to.name())?;
+        match now.is_link() {
+            true => Ok(()),
+            false => held.chmod(0o600),
+        }
+    });
+    if let Some(aside) = aside {
+        undo.done(&aside, &to.dir, to.name(), None);
     }
+    renamed.map_err(sys)?;
     to.dir.sync().map_err(sys)?;
     run.report
         .inform(format_args!("Renamed {shown} to {}", target.display()));
@@ -242,8 +256,8 @@ fn to_repository(run: &mut Run<'_>, job: &Job, from: &Place, path: &Path) -> io:
         carry: false,
         ..Wanted::default()
     };
-    fresh.commit(to.name(), &wanted, None)?;
-    from.dir.unlink(from.name())?;
+    run.noting((&to.dir, to.name(), &target), || fresh.commit(to.name(), &wanted, None))?;
+    run.noting((&from.dir, from.name(), path), || from.dir.unlink(from.name()))?;
     Ok(Some(target))
 }
 

@@ -286,10 +286,11 @@ fn absent(run: &mut Run<'_>, job: &Job, path: &Path, as_dir: bool, sweep: &mut S
     if run.dry {
         return Ok(true);
     }
-    let (place, _) = Place::with_parents(path, 0o755)?;
+    let (place, made) = Place::with_parents(path, 0o755)?;
     run.sweep(&place.dir);
+    run.undo().made(&made);
     if as_dir {
-        place.dir.mkdir(place.name(), mode)?;
+        run.noting((&place.dir, place.name(), path), || place.dir.mkdir(place.name(), mode))?;
         if !sweep.wish.owners.is_empty() || !sweep.wish.groups.is_empty() {
             let (uid, gid) = (sweep.wish.owners.first().copied(), sweep.wish.groups.first().copied());
             place.dir.object(place.name())?.chown(uid, gid)?;
@@ -305,7 +306,9 @@ fn absent(run: &mut Run<'_>, job: &Job, path: &Path, as_dir: bool, sweep: &mut S
         carry: false,
         ..Wanted::default()
     };
-    Fresh::new(&place.dir)?.commit(place.name(), &wanted, None)?;
+    run.noting((&place.dir, place.name(), path), || {
+        Fresh::new(&place.dir)?.commit(place.name(), &wanted, None)
+    })?;
     listed(run, &place, path, sweep)?;
     Ok(true)
 }
@@ -443,7 +446,7 @@ fn link(run: &mut Run<'_>, dir: &Dir, name: &BStr, path: &Path, sweep: &mut Swee
         run.show(path, ["deleted link".to_string()]);
         sweep.repaired(run);
         if !run.dry {
-            dir.unlink(name)?;
+            run.noting((dir, name, path), || dir.unlink(name))?;
             dir.sync()?;
         }
         return Ok(());

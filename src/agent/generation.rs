@@ -15,8 +15,9 @@ use super::copy::Spot;
 use super::event::Digest;
 use super::job::BytesPath;
 use super::report::Report;
+use super::undo::{Undo, Will};
 use super::{Job, Outcome, Run};
-use crate::fsx::{self, Backup, Dir, Held, Sync};
+use crate::fsx::{self, Backup, Dir, Held, Meta, Sync};
 use crate::policy::Phase;
 use crate::state::{Store, key_of};
 
@@ -64,6 +65,9 @@ struct Waiting {
     name: BString,
     keep: Option<Backup>,
     said: Said,
+    will: Option<Will>,
+    /// What was there when the change was written down.
+    seen: Option<Option<Meta>>,
 }
 
 /// What is to be said of a file once it is in place.
@@ -73,6 +77,8 @@ pub struct Said {
     pub said: Vec<String>,
     /// Digest of what was there, and of what is, where somebody listens.
     pub news: Option<(Option<Digest>, Digest)>,
+    /// What the file will be, where that is known.
+    pub will: Option<Will>,
 }
 
 impl Batch {
@@ -90,7 +96,7 @@ impl Batch {
     }
 
     /// Adds a file that is complete under its temporary name, with what is to be said once it is in place.
-    pub fn add(&mut self, temp: BString, size: u64, spot: &Spot, keep: Option<Backup>, said: Said) {
+    pub fn add(&mut self, temp: BString, size: u64, spot: &Spot, keep: Option<Backup>, mut said: Said) {
         // They come directory by directory.
         if !self.dirs.last().is_some_and(|last| Rc::ptr_eq(last, &spot.dir)) {
             self.dirs.push(Rc::clone(&spot.dir));
@@ -102,7 +108,9 @@ impl Batch {
             temp,
             name: spot.name.clone(),
             keep,
+            will: said.will.take(),
             said,
+            seen: None,
         });
     }
 
@@ -126,6 +134,7 @@ impl Batch {
             fsx::settle(self.files.iter().map(|file| (&*file.dir, file.temp.as_bstr())))?;
         }
         self.bytes = 0;
+        self.note(&run.undo());
         if self.policy {
             self.commit_policy(run, job)?;
         } else {
@@ -133,6 +142,17 @@ impl Batch {
         }
         self.dirs.clear();
         Ok(())
+    }
+
+    /// Writes down what is about to be changed, all of it before the first file is.
+    fn note(&mut self, undo: &Undo) {
+        for file in &mut self.files {
+            if let Some(will) = file.will.take() {
+                let path = file.dir_path.join(file.name.as_path());
+                file.seen = undo.becomes(&file.dir, file.name.as_bstr(), &path, will).seen();
+            }
+        }
+        undo.flush();
     }
 
     fn commit_each(&mut self, run: &mut Run<'_>, job: &Job) -> io::Result<()> {
@@ -220,7 +240,7 @@ impl Waiting {
     fn keep_old(&mut self) -> io::Result<()> {
         if let Some(keep) = &self.keep
             // Gone meanwhile: nothing to keep.
-            && self.dir.look(self.name.as_bstr())?.is_some()
+            && self.seen.map_or_else(|| self.dir.look(self.name.as_bstr()), Ok)?.is_some()
             && let Some(moved) = fsx::save_unsynced(&self.dir, self.name.as_bstr(), keep)?.moved
         {
             let beside = keep.path.with_file_name(keep.name_of(self.name.as_bstr()).as_path());

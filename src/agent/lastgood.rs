@@ -9,8 +9,13 @@ use std::path::{Path, PathBuf};
 use bstr::{BStr, BString, ByteVec};
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{CommandOutput, FileFacts, World};
-use crate::state::{Store, key_of};
+use crate::policy::{CommandOutput, FileFacts, Program, World};
+use crate::state::{Standing, Store, key_of};
+
+/// The name under which the last good policy of the main phase is kept, and that of the update phase.
+pub const MAIN: &str = "last_good.main";
+/// As [`MAIN`], of the update phase.
+pub const UPDATE: &str = "last_good.update";
 
 /// A policy as it was read: all of its files. Bytes are kept as [`key_of`] writes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,9 +45,9 @@ impl Generation {
         store.read(name).map(|(generation, _)| generation)
     }
 
-    /// Keeps this one, if it is not the one that is kept. Files that were kept, and are imported at other times only,
-    /// stay as long as they are there.
-    pub fn keep(&self, store: &Store, name: &str) -> io::Result<()> {
+    /// Keeps this one, if it is not the one that is kept, and gives what is kept then. Files that were kept, and are
+    /// imported at other times only, stay as long as they are there.
+    pub fn keep(&self, store: &Store, name: &str) -> io::Result<Generation> {
         let kept = Generation::load(store, name)?;
         let mut whole = self.clone();
         for file in &kept.files {
@@ -51,11 +56,50 @@ impl Generation {
             }
         }
         if whole.files.len() == kept.files.len() && whole.files.iter().all(|file| kept.files.contains(file)) {
-            return Ok(());
+            return Ok(kept);
         }
-        store
-            .update(name, |generation: &mut Generation| *generation = whole)
-            .map(|_| ())
+        store.update(name, |generation: &mut Generation| generation.clone_from(&whole))?;
+        Ok(whole)
+    }
+
+    /// The name of this policy: a digest of its files, the same on every machine that has the same.
+    pub fn id(&self) -> String {
+        let mut files: Vec<(&str, &str)> = self.files.iter().map(|file| (&*file.name, &*file.content)).collect();
+        files.sort_unstable();
+        let mut hasher = blake3::Hasher::new();
+        for (name, content) in files {
+            for part in [name, content] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part.as_bytes());
+            }
+        }
+        hasher.finalize().to_hex()[..Standing::ID].to_string()
+    }
+
+    /// Notes that this is the policy of the machine now, and gives its name.
+    pub fn stand(&self, store: &Store, program: &Program) -> io::Result<String> {
+        let id = self.id();
+        let version = program.context.get("cfinputs_version").unwrap_or_default();
+        let standing = Standing {
+            id: id.clone(),
+            since: self.since,
+            version: key_of(&version[..version.len().min(Standing::VERSION)]),
+        };
+        if store.read::<Standing>(Standing::FILE)?.0 != standing {
+            store.update(Standing::FILE, |old: &mut Standing| *old = standing)?;
+        }
+        Ok(id)
+    }
+
+    /// Its files, as they were found.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().map(Kept::path).collect()
+    }
+
+    /// Its files that are not now what they were.
+    pub fn changed(&self) -> Vec<PathBuf> {
+        let same = |file: &&Kept| std::fs::read(file.path()).is_ok_and(|content| key_of(&content) == file.content);
+        self.files.iter().filter(|file| !same(file)).map(Kept::path).collect()
     }
 
     /// Whether its files are as they were read.
@@ -183,6 +227,27 @@ impl World for Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_has_the_same_name_everywhere_and_another_one_when_a_byte_changes() {
+        let generation = |files: &[(&str, &str)]| Generation {
+            since: files.len() as i64,
+            files: files
+                .iter()
+                .map(|(name, content)| Kept {
+                    name: name.to_string(),
+                    path: format!("/{}/{name}", files.len()),
+                    content: content.to_string(),
+                })
+                .collect(),
+        };
+        let one = generation(&[("a", "x"), ("b", "y")]).id();
+        assert_eq!(one.len(), Standing::ID);
+        assert_eq!(generation(&[("b", "y"), ("a", "x")]).id(), one);
+        for other in [&[("a", "x"), ("b", "z")][..], &[("a", "x")], &[("a", "xb"), ("", "y")]] {
+            assert_ne!(generation(other).id(), one);
+        }
+    }
 
     #[test]
     fn any_bytes_survive_being_kept() {

@@ -259,7 +259,7 @@ fn single(run: &mut Run<'_>, job: &Job, from: &Path, to: &Path, manner: &Manner)
             let old = place.dir.read_link(place.name())?;
             run.show(from, [format!("deleted link {old}")]);
             if !run.dry {
-                place.dir.unlink(place.name())?;
+                run.noting((&place.dir, place.name(), from), || place.dir.unlink(place.name()))?;
                 place.dir.sync()?;
             }
             return Ok(true);
@@ -312,14 +312,13 @@ fn single(run: &mut Run<'_>, job: &Job, from: &Path, to: &Path, manner: &Manner)
         if moved { Level::Verbose } else { Level::Inform },
         format_args!("{} files {arrow}", if hard { "Hardlinking" } else { "Linking" }),
     );
-    let (place, _) = Place::with_parents(from, 0o755)?;
+    let (place, made) = Place::with_parents(from, 0o755)?;
     run.sweep(&place.dir);
-    if hard {
-        let source = Place::of(to)?;
-        fsx::place_hard_link(&source, &place)?;
-    } else {
-        fsx::place_symlink(&place.dir, place.name(), target.as_bstr())?;
-    }
+    run.undo().made(&made);
+    run.noting((&place.dir, place.name(), from), || match hard {
+        true => fsx::place_hard_link(&Place::of(to)?, &place),
+        false => fsx::place_symlink(&place.dir, place.name(), target.as_bstr()),
+    })?;
     Ok(true)
 }
 
@@ -371,7 +370,10 @@ fn make_way(
     run.report.verbose(format_args!("It is called {saved} now"));
     if !run.dry {
         if old.is_dir() {
-            place.dir.rename(place.name(), &place.dir, saved.as_bstr())?;
+            let aside = place.path.with_file_name(saved.as_path());
+            run.moving((&place.dir, place.name(), &place.path), &aside, || {
+                place.dir.rename(place.name(), &place.dir, saved.as_bstr())
+            })?;
         } else {
             // A second name; the link then replaces the first one in one step.
             fsx::save(&place.dir, place.name(), &keep)?;

@@ -7,6 +7,7 @@ use super::Job;
 use super::checksums::Watched;
 use super::history::Notes;
 use super::report::Report;
+use super::undo::Undo;
 use crate::fsx::Digests;
 use crate::policy::Phase;
 use crate::state::{Promises, Store, key_of};
@@ -31,6 +32,8 @@ pub struct Memory {
     written: Instant,
     /// Digests of files that were compared; read when the first one is.
     sums: Option<Rc<Digests>>,
+    /// What the run changes.
+    undo: Undo,
 }
 
 /// The file of the digests.
@@ -47,6 +50,7 @@ impl Memory {
             notes: Notes::default(),
             written: Instant::now(),
             sums: None,
+            undo: Undo::default(),
         }
     }
 
@@ -88,6 +92,18 @@ impl Memory {
         }
         memory.store = Some(store);
         memory
+    }
+
+    /// Writes down what the run changes from now on.
+    pub fn note_changes(&mut self, at: i64) {
+        if let Some(store) = &self.store {
+            self.undo = Undo::below(store.dir(), at);
+        }
+    }
+
+    /// The pen that writes down what the run changes.
+    pub fn undo(&self) -> Undo {
+        self.undo.clone()
     }
 
     /// Where state files are.

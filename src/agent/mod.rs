@@ -13,11 +13,13 @@
 //! | `say` | what is said about a policy and a run as a whole |
 //! | `sources` | where copies come from: [`Sources`] |
 //! | `settings` | what `control:` says about a run |
+//! | `splay` | when within `SplayTime` a machine comes |
 //! | `servers` | connections to servers, kept for the run: [`Servers`] |
 //! | `memory` | when promises were last looked after |
 //! | `friends` | what alerts tell of it: `FriendStatus`, `ShowState` |
 //! | `history` | what a run was like, for `cfshow` and the next run |
 //! | `lastgood` | the last policy that parsed |
+//! | `undo` | what a run changed, and how it is taken back |
 //! | `generation` | new policy files come together or not at all |
 //! | `acl` | access lists beyond the permission bits |
 //! | `mode`, `owner`, `perms` | permission bits and owners of one object |
@@ -78,8 +80,10 @@ mod servers;
 mod settings;
 mod shellcommands;
 pub mod sources;
+mod splay;
 mod suspicious;
 mod tidy;
+pub mod undo;
 mod visit;
 
 pub use action::{ACTIONS, Action, Work};

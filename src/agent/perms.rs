@@ -122,7 +122,7 @@ impl Run<'_> {
     /// As [`Run::check_object`], of an object that is held.
     pub fn check_held(&mut self, held: &Object, path: &Path, wish: &Wish, manner: Manner) -> io::Result<bool> {
         let meta = &held.meta()?;
-        let mut differs = false;
+        let (mut differs, mut noted) = (false, None);
         let (uid, gid) = (wish.uid_for(meta.uid()), wish.gid_for(meta.gid()));
         let shown = path.display();
         if uid.is_some() || gid.is_some() {
@@ -135,7 +135,10 @@ impl Run<'_> {
                 self.show(path, lines);
             }
             if manner != Manner::Warn && !self.dry {
-                held.chown(uid, gid)?;
+                let begun = noted.insert(self.undo().rights(meta, path));
+                let done = held.chown(uid, gid);
+                self.undo().done_rights(begun, held.meta());
+                done?;
             }
         }
         if meta.is_link() {
@@ -172,7 +175,10 @@ impl Run<'_> {
             }
         }
         if (wanted != meta.mode() || lost) && manner != Manner::Warn && !self.dry {
-            held.chmod(wanted)?;
+            let begun = noted.get_or_insert_with(|| self.undo().rights(meta, path));
+            let done = held.chmod(wanted);
+            self.undo().done_rights(begun, held.meta());
+            done?;
         }
         differs |= self.check_acl(held, path, wanted, wish, manner)?;
         Ok(differs)

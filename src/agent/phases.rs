@@ -12,7 +12,7 @@ use super::report::{Level, Levels, Report, Sink, Tally};
 use super::resources::Resources;
 use super::run::{Parts, Run, Stop};
 use super::say::{self, say_classes, say_outcome};
-use super::{Counts, Event, Memory, RunOptions, Sources, generation, history, preconf};
+use super::{Counts, Event, Memory, RunOptions, Sources, generation, history, preconf, splay, undo};
 use crate::facts::{self, Host, Machine};
 use crate::policy::{self, Context, Phase, PolicyError, Pos, Program};
 use crate::state::{Classes, RunSummary, Single, Store, key_of};
@@ -154,6 +154,11 @@ impl<'a> Whole<'a> {
         } = self.counts;
         let (busy, dry, version) = (self.busy, self.dry, self.version.take());
         let Ok(parts) = self.parts() else { return };
+        let undo = parts.memory.undo();
+        undo.close();
+        if let Some(why) = undo.trouble() {
+            undo::tell(&mut parts.report, &why);
+        }
         let keeps = !(busy || parts.options.method.is_some() || parts.options.dry_run || parts.options.looks_only());
         let run = RunSummary {
             began: parts.now.timestamp().as_second(),
@@ -258,6 +263,9 @@ impl<'a> Whole<'a> {
                 }
                 let known = parts.options.uses_locks();
                 parts.memory = Memory::open(store, known, &mut parts.report);
+                if !dry {
+                    parts.memory.note_changes(now);
+                }
             }
             Err(error) => parts
                 .report
@@ -440,13 +448,7 @@ impl<'a> Whole<'a> {
         self.slept = true;
         let address = context.get("ipaddress").unwrap_or_default();
         let seed = format!("{}+{address}+{}", host.full, nix::unistd::getuid());
-        let hash = blake3::hash(seed.as_bytes());
-        let number = hash
-            .as_bytes()
-            .iter()
-            .take(8)
-            .fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
-        let seconds = number % (minutes.min(24 * 60) * 60);
+        let seconds = splay::seconds(&seed, minutes.min(24 * 60) * 60);
         parts
             .report
             .verbose(format_args!("Sleeping for SplayTime {seconds} seconds"));

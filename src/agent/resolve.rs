@@ -86,13 +86,16 @@ fn rewrite(run: &mut Run<'_>, jobs: &[Job]) -> io::Result<Outcome> {
     Ok(Outcome::Repaired)
 }
 
-fn save(run: &mut Run<'_>, place: &Place, _path: &Path, new: &[u8]) -> io::Result<()> {
+fn save(run: &mut Run<'_>, place: &Place, path: &Path, new: &[u8]) -> io::Result<()> {
     run.sweep(&place.dir);
     let wanted = Wanted {
         mode: 0o644,
         ..Wanted::default()
     };
-    write_whole(&place.dir, place.name(), new, &wanted, None).map(|_| ())
+    run.noting((&place.dir, place.name(), path), || {
+        write_whole(&place.dir, place.name(), new, &wanted, None)
+    })
+    .map(|_| ())
 }
 
 fn read(place: &Place) -> io::Result<Option<Vec<u8>>> {

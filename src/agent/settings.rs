@@ -4,6 +4,7 @@ use bstr::{BString, ByteSlice};
 
 use super::Run;
 use super::job::{BytesPath, boolean};
+use super::undo::Limits;
 use crate::facts::Machine;
 use crate::fsx::Sync;
 use crate::policy::{Context, Ere};
@@ -36,6 +37,7 @@ impl Run<'_> {
                 Sync::default()
             });
         }
+        self.memory.undo().set_limits(self.undo_limits());
         ignore_interfaces(&mut self.ctx, self.machine);
         if let Some(dir) = self.setting("moduledirectory") {
             self.machine.set_modules(dir.as_path());
@@ -58,6 +60,22 @@ impl Run<'_> {
     /// Whether the system log may hear of this run: only from root, and of what is really done.
     pub(super) fn may_log(&self) -> bool {
         nix::unistd::geteuid().is_root() && !self.dry
+    }
+
+    /// `UndoDays`, `UndoSpace`: how long, and how much in megabytes, is kept of what runs change.
+    fn undo_limits(&mut self) -> Limits {
+        let mut limits = Limits::default();
+        let mut number = |name: &str| {
+            let text = self.setting(name)?;
+            let number = text.to_str().ok().and_then(|text| text.trim().parse::<u32>().ok());
+            if number.is_none() {
+                self.report.error(format_args!("{name} is a number, not {text}"));
+            }
+            number
+        };
+        limits.days = number("UndoDays").unwrap_or(limits.days);
+        limits.bytes = number("UndoSpace").map_or(limits.bytes, |megabytes| u64::from(megabytes) << 20);
+        limits
     }
 
     /// `Umask`: the mode mask of commands and of files that editfiles makes, where their rules have none. Octal (quirk

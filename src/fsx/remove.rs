@@ -8,16 +8,19 @@ use crate::sys::at::Dir;
 
 const MAX_DEPTH: usize = 250;
 
+/// Who hears of what goes.
+type Hears<'h> = &'h mut dyn FnMut(&Dir, &BStr, &BStr);
+
 /// Removes an object and everything in it, links not followed. `removed` hears of each object below and including
-/// `name`, before it goes, children first. What is gone already is no error.
-pub fn remove_tree(dir: &Dir, name: &BStr, removed: &mut dyn FnMut(&BStr)) -> io::Result<()> {
+/// `name`, before it goes, children first: the directory that holds it, its name there, and its path from `dir`. What is gone already is no error.
+pub fn remove_tree(dir: &Dir, name: &BStr, removed: Hears<'_>) -> io::Result<()> {
     inner(dir, name, &BString::from(name.as_bytes()), removed, 0)
 }
 
-fn inner(dir: &Dir, name: &BStr, path: &BString, removed: &mut dyn FnMut(&BStr), depth: usize) -> io::Result<()> {
+fn inner(dir: &Dir, name: &BStr, path: &BString, removed: Hears<'_>, depth: usize) -> io::Result<()> {
     let Some(meta) = dir.look(name)? else { return Ok(()) };
     if !meta.is_dir() {
-        removed(path.as_ref());
+        removed(dir, name, path.as_ref());
         return gone(dir.unlink(name));
     }
     if depth >= MAX_DEPTH {
@@ -37,7 +40,7 @@ fn inner(dir: &Dir, name: &BStr, path: &BString, removed: &mut dyn FnMut(&BStr),
         child_path.extend_from_slice(&child);
         inner(&below, child.as_ref(), &child_path, removed, depth + 1)?;
     }
-    removed(path.as_ref());
+    removed(dir, name, path.as_ref());
     gone(dir.rmdir(name))
 }
 
@@ -63,7 +66,7 @@ mod tests {
         std::os::unix::fs::symlink("../safe", top.path().join("t/link")).unwrap();
         let dir = Dir::open(top.path()).unwrap();
         let mut seen = Vec::new();
-        remove_tree(&dir, "t".into(), &mut |path| seen.push(path.to_string())).unwrap();
+        remove_tree(&dir, "t".into(), &mut |_, _, path| seen.push(path.to_string())).unwrap();
         assert_eq!(seen, ["t/a/b/f", "t/a/b", "t/a", "t/link", "t"]);
         assert!(!top.path().join("t").exists() && top.path().join("safe/f").exists());
     }

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `store` | [`Store`]: reading, updating and locking of such files |
 //! | `cache` | files that only save work |
-//! | `records` | what is in them: [`Promises`], [`Digests`], [`Classes`], [`Runs`] |
+//! | `records` | what is in them: [`Promises`], [`Digests`], [`Classes`], [`Runs`], [`Standing`] |
 //! | `history` | how past runs were: [`History`] |
 //! | `hosts` | when other hosts were seen: [`Hosts`] |
 //! | `audit` | what was done: [`Audit`] |
@@ -24,7 +24,7 @@ mod store;
 pub use audit::{Audit, AuditEntry};
 pub use history::{ClassSeen, History, Timing};
 pub use hosts::{Contact, Direction, Hosts, Sighting};
-pub use records::{Classes, Digests, Promises, RunSummary, Runs, key_of};
+pub use records::{Classes, Digests, Promises, RunSummary, Runs, Standing, key_of};
 pub use single::{Holder, Single, holder_of};
 pub use spread::Spread;
 pub use store::{Damage, Store};

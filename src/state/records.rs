@@ -72,6 +72,26 @@ impl Classes {
     }
 }
 
+/// File `generation`: which policy this machine runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its name, hexadecimal; empty: none was in order yet.
+    pub id: String,
+    /// Seconds since the epoch when it was read first.
+    pub since: i64,
+    /// `cfinputs_version`; may be empty.
+    pub version: String,
+}
+
+impl Standing {
+    /// The file's name in the store.
+    pub const FILE: &'static str = "generation";
+    /// Digits of a name.
+    pub const ID: usize = 12;
+    /// So much of the version is kept.
+    pub const VERSION: usize = 100;
+}
+
 /// File `runs`: how the last runs of the agent ended, the newest last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runs {

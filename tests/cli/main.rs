@@ -52,3 +52,4 @@ mod surroundings;
 mod survey;
 mod templates;
 mod tidying;
+mod undoing;

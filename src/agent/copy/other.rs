@@ -67,7 +67,9 @@ pub(super) fn make_link(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, target:
     }
     run.report
         .inform(format_args!("Linking files {} -> {target}", shown.display()));
-    fsx::place_symlink(&spot.dir, spot.name.as_bstr(), target)?;
+    run.noting((&spot.dir, spot.name.as_bstr(), &spot.path), || {
+        fsx::place_symlink(&spot.dir, spot.name.as_bstr(), target)
+    })?;
     let wish = copy.manner.wish_for(&item.entry);
     let meta = spot.dir.meta(spot.name.as_bstr())?;
     let (uid, gid) = (wish.uid_for(meta.uid()), wish.gid_for(meta.gid()));
@@ -115,7 +117,8 @@ pub(super) fn special(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, node: Nod
     }
     run.report
         .inform(format_args!("Copying from {}:{}", copy.host, source.display()));
-    spot.dir.mknod(name, node, wish.mode_for(item.entry.mode, false))?;
+    let mode = wish.mode_for(item.entry.mode, false);
+    run.noting((&spot.dir, name, &spot.path), || spot.dir.mknod(name, node, mode))?;
     let meta = spot.dir.meta(name)?;
     run.check_object(&spot.dir, name, &spot.path, &meta, &wish, PermManner::Fix("Object"))?;
     run.record(copy.job, Outcome::Repaired);

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::path::Path;
 
 use bstr::{BStr, BString, ByteSlice};
 
@@ -84,7 +85,10 @@ fn level(run: &mut Run<'_>, copy: &Copy<'_>, source: &Listed<'_>, dir: &Dir, rel
             if copy.dry {
                 Ok(())
             } else {
-                remove_tree(dir, name.as_bstr(), &mut |_| ())
+                let (undo, holder) = (run.undo(), path.parent().unwrap_or(Path::new("/")));
+                remove_tree(dir, name.as_bstr(), &mut |dir, name, below| {
+                    undo.goes(dir, name, &holder.join(below.as_path()));
+                })
             }
         };
         if let Err(error) = result {

@@ -271,7 +271,9 @@ fn reach_target(
         copy.target = Target::tree(Dir::open(&to)?, to);
         return Ok(true);
     } else {
-        Place::with_parents(&to, 0o755)?.0
+        let (place, made) = Place::with_parents(&to, 0o755)?;
+        run.undo().made(&made);
+        place
     };
     if !tree {
         copy.target = Target::one(place);
@@ -297,7 +299,8 @@ fn reach_target(
                 };
                 write::set_aside(run, copy, &spot, false)?;
             }
-            place.dir.mkdir(place.name(), wish.mode_for(top.entry.mode, true))?;
+            let mode = wish.mode_for(top.entry.mode, true);
+            run.noting((&place.dir, place.name(), &to), || place.dir.mkdir(place.name(), mode))?;
             let dir = place.dir.dir(place.name())?;
             run.check_held(&dir.as_object()?, &to, &wish, PermManner::Fix("Object"))?;
             dir
@@ -475,7 +478,8 @@ fn directory(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item) -> io::Result<bool
             if other.is_some() {
                 write::set_aside(run, copy, &spot, false)?;
             }
-            spot.dir.mkdir(name, wish.mode_for(item.entry.mode, true))?;
+            let mode = wish.mode_for(item.entry.mode, true);
+            run.noting((&spot.dir, name, &spot.path), || spot.dir.mkdir(name, mode))?;
             let meta = spot.dir.meta(name)?;
             run.check_object(&spot.dir, name, &spot.path, &meta, &wish, PermManner::Fix("Object"))?;
             Ok(true)

@@ -14,6 +14,7 @@ use crate::agent::event::Digest;
 use crate::agent::job::BytesPath;
 use crate::agent::perms::Manner as PermManner;
 use crate::agent::report::Level;
+use crate::agent::undo::Will;
 use crate::agent::{Outcome, Run, diff, generation};
 use crate::fsx::{
     self, Again, Backup, Fresh, LARGE, Meta, Place, Source, SourceError, Wanted, any_matches, place_hard_link,
@@ -364,7 +365,9 @@ fn write(
         let text = format!("Object {} had permission 600, changed it to {mode:o}", shown.display());
         said.push(text);
     }
-    let said = generation::Said { said, news };
+    let digest = item.entry.digest.or_else(|| fresh.digest());
+    let will = digest.map(|digest| Will::of(&wanted, &digest));
+    let said = generation::Said { said, news, will };
     let temp = fresh.stage(name, &wanted)?;
     if large {
         fsx::drop_parts(&spot.dir, name, Some(temp.as_bstr()));
@@ -468,7 +471,8 @@ fn second_name(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, first: &Item) ->
             path: spot.path,
         })
     };
-    place_hard_link(&place(from)?, &place(to)?)?;
+    let (from, to) = (place(from)?, place(to)?);
+    run.noting((&to.dir, to.name(), &to.path), || place_hard_link(&from, &to))?;
     run.record(copy.job, Outcome::Repaired);
     Ok(())
 }
@@ -489,8 +493,12 @@ pub(super) fn set_aside(run: &mut Run<'_>, copy: &Copy<'_>, spot: &Spot, over: b
         spot.path.display(),
         spot.path.with_file_name(saved.as_path()).display()
     ));
-    if over && !spot.dir.meta(spot.name.as_bstr())?.is_dir() {
-        return fsx::save(&spot.dir, spot.name.as_bstr(), &keep).map(|_| ());
+    let name = spot.name.as_bstr();
+    if over && !spot.dir.meta(name)?.is_dir() {
+        return fsx::save(&spot.dir, name, &keep).map(|_| ());
     }
-    spot.dir.rename(spot.name.as_bstr(), &spot.dir, saved.as_bstr())
+    let aside = spot.path.with_file_name(saved.as_path());
+    run.moving((&spot.dir, name, &spot.path), &aside, || {
+        spot.dir.rename(name, &spot.dir, saved.as_bstr())
+    })
 }

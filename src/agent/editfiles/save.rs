@@ -42,7 +42,30 @@ pub fn create(run: &mut Run<'_>, place: &Place, mode: u32) -> io::Result<()> {
         carry: false,
         ..Wanted::default()
     };
-    write_whole(&place.dir, place.name(), b"", &wanted, None).map(|_| ())
+    write(run, place, b"", &wanted, None)
+}
+
+/// Puts content in place, and writes down what was there.
+fn write(run: &mut Run<'_>, place: &Place, content: &[u8], wanted: &Wanted, keep: Option<&Backup>) -> io::Result<()> {
+    let undo = run.undo();
+    let begun = undo.loses(&place.dir, place.name(), &place.path);
+    let saved = write_whole(&place.dir, place.name(), content, wanted, keep);
+    undo.done(
+        &begun,
+        &place.dir,
+        place.name(),
+        Some(*blake3::hash(content).as_bytes()),
+    );
+    if let Some(saved) = saved?
+        && let Some(moved) = saved.moved
+    {
+        run.report.inform(format_args!(
+            "Moved {} to repository location {}",
+            saved.beside.display(),
+            moved.display()
+        ));
+    }
+    Ok(())
 }
 
 /// The edited file as it lies on disk.
@@ -102,17 +125,7 @@ impl OnDisk<'_> {
             ..Wanted::default()
         };
         let keep = (options.backup != EditBackup::Off && !self.made).then(|| self.backup(run, options));
-        let saved = write_whole(&self.place.dir, self.place.name(), content, &wanted, keep.as_ref())?;
-        if let Some(saved) = saved
-            && let Some(moved) = saved.moved
-        {
-            run.report.inform(format_args!(
-                "Moved {} to repository location {}",
-                saved.beside.display(),
-                moved.display()
-            ));
-        }
-        Ok(())
+        write(run, self.place, content, &wanted, keep.as_ref())
     }
 
     fn backup(&self, run: &Run<'_>, options: &EditOptions) -> Backup {
@@ -239,7 +252,12 @@ impl EditWorld for Machine<'_, '_, '_> {
         self.run
             .report
             .inform(format_args!("Running command: {command} {path} {class}"));
-        let outcome = script(self.run, options, command, path.as_bstr(), class.as_bstr())?;
+        let place = disk.place;
+        let undo = self.run.undo();
+        let begun = undo.alters(&place.dir, place.name(), &place.path);
+        let outcome = script(self.run, options, command, path.as_bstr(), class.as_bstr());
+        undo.done(&begun, &place.dir, place.name(), None);
+        let outcome = outcome?;
         if outcome != 0 {
             self.run
                 .report

@@ -101,7 +101,11 @@ impl Tab {
             repository: editfiles::repository(run, None),
             ..Backup::beside(&self.place.path)
         });
-        write_whole(&self.place.dir, self.place.name(), &new, &wanted, keep.as_ref()).map(|_| ())
+        let (dir, name) = (&self.place.dir, self.place.name());
+        run.noting((dir, name, &self.place.path), || {
+            write_whole(dir, name, &new, &wanted, keep.as_ref())
+        })
+        .map(|_| ())
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bstr::ByteSlice;
 
-use super::super::lastgood::{Generation, Reader, check_private};
+use super::super::lastgood::{self, Generation, Reader, check_private};
 use super::super::say::{say_errors, say_warnings};
 use super::super::settings::is_on;
 use super::{Over, UPDATE, Whole};
@@ -106,13 +106,23 @@ impl Whole<'_> {
         });
         // A policy named by hand stands for itself: there is no earlier one, and it becomes none.
         let keeps = !parts.options.is_named() && !parts.options.dry_run;
-        if let (Ok(program), Some(store), true) = (&loaded, parts.memory.store(), keeps)
+        if let (Ok(program), Some(store)) = (&loaded, parts.memory.store())
             && !program.files.is_empty()
-            && let Err(error) = read.keep(store, kept_as(phase))
         {
-            parts
-                .report
-                .error(format_args!("Cannot keep this policy as the last good one: {error}"));
+            let kept = match keeps {
+                true => read.keep(store, kept_as(phase)),
+                false => Ok(read.clone()),
+            };
+            let stands = kept.and_then(|kept| match keeps && phase == Phase::Main {
+                true => kept.stand(store, program),
+                false => Ok(kept.id()),
+            });
+            match stands {
+                Ok(id) => parts.memory.undo().set_policy(&id),
+                Err(error) => parts
+                    .report
+                    .error(format_args!("Cannot keep this policy as the last good one: {error}")),
+            }
         }
         Ok((loaded, read))
     }
@@ -121,8 +131,8 @@ impl Whole<'_> {
 /// The name under which the last good policy of a phase is kept.
 fn kept_as(phase: Phase) -> &'static str {
     match phase {
-        Phase::Update => "last_good.update",
-        _ => "last_good.main",
+        Phase::Update => lastgood::UPDATE,
+        _ => lastgood::MAIN,
     }
 }
 

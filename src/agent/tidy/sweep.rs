@@ -185,7 +185,9 @@ impl Sweep<'_, '_> {
         };
         let Some(target) = target else {
             if self.plan.links == Links::Dead || self.run.options.delete_stale_links {
-                self.done("Removing dead link", path, |_| dir.unlink(name));
+                self.done("Removing dead link", path, |run| {
+                    run.tidying((dir, name, path), || dir.unlink(name))
+                });
                 return false;
             }
             return true;
@@ -235,7 +237,9 @@ impl Sweep<'_, '_> {
 
     fn remove(&mut self, dir: &Dir, name: &BStr, path: &Path, meta: &Meta) {
         let Some(compress) = self.plan.compress.clone() else {
-            return self.done("Deleting file", path, |_| dir.unlink(name));
+            return self.done("Deleting file", path, |run| {
+                run.tidying((dir, name, path), || dir.unlink(name))
+            });
         };
         // Compressed once is enough, and only plain files are.
         if !meta.is_file()
@@ -274,7 +278,9 @@ impl Sweep<'_, '_> {
             .and_then(|inner| inner.names())
             .is_ok_and(|names| names.is_empty());
         if empty {
-            self.done("Deleting directory", path, |_| dir.rmdir(name));
+            self.done("Deleting directory", path, |run| {
+                run.tidying((dir, name, path), || dir.rmdir(name))
+            });
         }
     }
 

@@ -237,6 +237,7 @@ fn command() -> clap::Command {
                 .action(ArgAction::SetTrue)
                 .help("Show changes of content as unified diffs; with -n, what would change"),
         )
+        .args(super::past::args())
         .arg(super::judge::lint_arg())
         .arg(super::judge::explain_arg())
         .arg(
@@ -267,6 +268,9 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     if matches.get_flag("traverse-links") {
         let fail = Fail::new(Exit::Code(1), "-l is refused: it made every sweep follow links");
         return Err(fail.hint("write links=traverse into the rules that need it"));
+    }
+    if let Some(answered) = super::past::answer(&matches) {
+        return answered;
     }
     let debug = matches.get_one::<u8>("debug").is_some_and(|level| *level > 0);
     let levels = Levels {

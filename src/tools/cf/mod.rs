@@ -7,3 +7,4 @@ pub mod cfrun;
 pub mod cfservd;
 pub mod cfshow;
 pub mod judge;
+pub mod past;
