@@ -56,6 +56,8 @@ pub(super) struct Child {
     /// Which of the two outputs have come to the mark of a command that has ended; its status, and since when both have.
     marked: [bool; 2],
     over: Option<(u8, Instant)>,
+    /// Its processes are in a group of their own.
+    apart: bool,
     stopping: Option<(Why, Instant)>,
     killed: bool,
 }
@@ -87,19 +89,19 @@ fn begin(index: usize, job: &Job) -> Option<Box<dyn Talk>> {
 }
 
 impl Child {
-    /// Starts a job: over the kept connection where there is one, else as a process.
-    pub fn start(index: usize, job: &Job, attempt: u32, way: Way) -> io::Result<Self> {
+    /// Starts a job: over the kept connection where there is one, else as a process. `apart`: in a group of its own.
+    pub fn start(index: usize, job: &Job, attempt: u32, way: Way, apart: bool) -> io::Result<Self> {
         let Some(kept) = job.launch.kept.as_ref().filter(|_| way == Way::Kept) else {
-            return Self::process(index, job, attempt, &job.launch);
+            return Self::process(index, job, attempt, &job.launch, apart);
         };
         let none_there = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
         match Self::session(index, job, attempt, kept) {
             Ok(child) => Ok(child),
             Err(error) if none_there.contains(&error.kind()) => match &kept.hold {
-                Some(hold) => Self::connecting(index, attempt, hold),
-                None => Self::keeping(index, job, attempt, kept),
+                Some(hold) => Self::connecting(index, attempt, hold, apart),
+                None => Self::keeping(index, job, attempt, kept, apart),
             },
-            Err(_) => Self::process(index, job, attempt, &job.launch),
+            Err(_) => Self::process(index, job, attempt, &job.launch, apart),
         }
     }
 
@@ -119,14 +121,15 @@ impl Child {
             connection: None,
             marked: [false; 2],
             over: None,
+            apart: false,
             stopping: None,
             killed: false,
         }
     }
 
     /// An ssh of its own that leaves its connection behind. It clears away the socket of one that died.
-    fn keeping(index: usize, job: &Job, attempt: u32, kept: &Kept) -> io::Result<Self> {
-        let mut child = Self::process(index, job, attempt, &job.launch.keeping())?;
+    fn keeping(index: usize, job: &Job, attempt: u32, kept: &Kept, apart: bool) -> io::Result<Self> {
+        let mut child = Self::process(index, job, attempt, &job.launch.keeping(), apart)?;
         child.kept = Some(kept.socket.clone());
         Ok(child)
     }
@@ -156,7 +159,7 @@ impl Child {
         Ok(child)
     }
 
-    fn process(index: usize, job: &Job, attempt: u32, launch: &Launch) -> io::Result<Self> {
+    fn process(index: usize, job: &Job, attempt: u32, launch: &Launch, apart: bool) -> io::Result<Self> {
         let (log_pipe, log_end, argv) = match launch.ssh {
             true => {
                 let (pipe, end, path) = log()?;
@@ -176,7 +179,7 @@ impl Child {
             Input::Nothing => Stdio::null(),
             Input::Held | Input::Fed(_) | Input::Talk(_) => Stdio::piped(),
         });
-        if !launch.ssh {
+        if apart || !launch.ssh {
             // A local command may have children of its own, which must end with it.
             command.process_group(0);
         }

@@ -96,6 +96,8 @@ pub struct Options {
     pub patience: u32,
     /// What the commands write when they have ended, if they do (see [`crate::remote::tied`]).
     pub mark: Option<Mark>,
+    /// Processes are in groups of their own: a key of the terminal does not reach them.
+    pub apart: bool,
 }
 
 impl Options {
@@ -107,6 +109,7 @@ impl Options {
             retries: 3,
             patience: 0,
             mark: None,
+            apart: false,
         }
     }
 }

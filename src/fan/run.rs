@@ -181,7 +181,13 @@ impl Loop<'_> {
             else {
                 return;
             };
-            match Child::start(next.job, &self.jobs[next.job], next.attempt, next.way) {
+            match Child::start(
+                next.job,
+                &self.jobs[next.job],
+                next.attempt,
+                next.way,
+                self.options.apart,
+            ) {
                 Ok(child) => {
                     self.running.push(child);
                     // One that was refused a session has been told of before.

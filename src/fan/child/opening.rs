@@ -4,6 +4,7 @@ use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::TcpStreamExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,23 +25,28 @@ use crate::remote::{Hold, Kept};
 const STACK: usize = 256 * 1024;
 
 impl Child {
-    pub(super) fn connecting(index: usize, attempt: u32, hold: &Hold) -> io::Result<Self> {
+    pub(super) fn connecting(index: usize, attempt: u32, hold: &Hold, apart: bool) -> io::Result<Self> {
         let work = Work::Connecting(Connecting::start(hold)?);
-        Ok(Self::of(index, attempt, work, true))
+        let mut child = Self::of(index, attempt, work, true);
+        child.apart = apart;
+        Ok(child)
     }
 
     /// Starts the ssh that logs in on a connection, and holds it.
-    fn holder(index: usize, attempt: u32, kept: &Kept, hold: &Hold, connection: TcpStream) -> io::Result<Self> {
+    fn holder(&self, kept: &Kept, hold: &Hold, connection: TcpStream) -> io::Result<Self> {
         let made = Holder::place(&kept.socket);
         let (log, end, path) = log()?;
         let mut argv = hold.command(&made).into_iter();
         let mut command = Command::new(argv.next().unwrap_or_default());
         command.arg("-E").arg(path).args(argv).stderr(Stdio::piped());
+        if self.apart {
+            command.process_group(0);
+        }
         let socket = || io::Result::Ok(Stdio::from(OwnedFd::from(connection.try_clone()?)));
         let mut process = command.stdin(socket()?).stdout(socket()?).spawn()?;
         let err = process.stderr.take().map(|err| Pipe::new(err.into())).transpose()?;
         let holder = Holder::new(process, connection, made, &kept.socket);
-        let mut child = Self::of(index, attempt, Work::Holder(holder), true);
+        let mut child = Self::of(self.job, self.attempt, Work::Holder(holder), true);
         (child.pipes, child.log_end) = ([None, err, Some(log)], Some(end));
         Ok(child)
     }
@@ -57,9 +63,9 @@ impl Child {
         let next = match &mut self.work {
             Work::Connecting(connecting) => match connecting.done(now) {
                 None => return Ok(()),
-                Some(Some(connection)) => Self::holder(self.job, self.attempt, kept, hold, connection)?,
+                Some(Some(connection)) => self.holder(kept, hold, connection)?,
                 // What is wrong is told by ssh, which also knows other ways.
-                Some(None) => Self::keeping(self.job, job, self.attempt, kept)?,
+                Some(None) => Self::keeping(self.job, job, self.attempt, kept, self.apart)?,
             },
             Work::Holder(_) if !died => return Ok(()),
             Work::Holder(holder) => {

@@ -66,6 +66,7 @@ pub fn serve(number: usize, all: usize, stop: &Stop) -> io::Result<()> {
         retries: order.retries,
         patience: order.patience,
         mark: order.mark.clone(),
+        apart: false,
     };
     let mut teller = Teller {
         out,
