@@ -4,10 +4,12 @@ use crate::diag::Exit;
 use crate::sys::Hold;
 
 use super::answers::{Action, Answers};
+use super::client;
 use super::error::WizardError;
 use super::fleet::Fleet;
+use super::journal::Journal;
 use super::local;
-use super::master::{roll_out, together};
+use super::master::{addresses, roll_out, together};
 use super::menu::{Wizard, worse};
 use super::names::Host;
 use super::site::Site;
@@ -19,7 +21,7 @@ impl Wizard<'_> {
         let (_, master) = self.managed()?;
         self.dialog.say(&format!("\n{}\n", text::ADD))?;
         match self.ask_client(&master, &[])? {
-            Some(name) => self.add(&[name]),
+            Some(host) => self.add(&[host.name]),
             None => Ok(Exit::Done),
         }
     }
@@ -37,27 +39,45 @@ impl Wizard<'_> {
         let (site, master) = self.managed()?;
         let (members, lost) = self.members(names, &master, &site.clients)?;
         let mut fleet = Fleet::new(self.remote, members);
-        fleet.all(|client, _| client.probe());
+        fleet.all(|member| client::probe(&member.host.name));
         if fleet.good().next().is_some() {
             let hold = Hold::new().map_err(WizardError::io("cannot hold signals"))?;
             self.dialog.say("")?;
-            self.guarded(&site, false, |wizard| wizard.commit_added(&master, &site, &mut fleet))?;
+            let asked = Answers {
+                action: Action::Add,
+                policy_host: Some(master.name.clone()),
+                clients: names.to_vec(),
+            };
+            let journal = Journal::new(Some(asked), fleet.good_names(), site.running.is_some());
+            let keys = addresses(&fleet);
+            self.guarded(&journal, &keys, false, |wizard| {
+                wizard.commit_added(&master, &site, &journal.run, &mut fleet)
+            })?;
             hold.release();
         }
         for line in fleet.report() {
             self.dialog.say(&line)?;
         }
-        let added: Vec<String> = fleet.good().map(|member| member.host.name.clone()).collect();
-        for name in added {
+        for name in fleet.good_names() {
             self.dialog.say(&text::added(&name))?;
         }
-        Ok(worse(fleet.exit(), if lost { Exit::Failed } else { Exit::Done }))
+        self.remember(&master, &fleet, &lost)?;
+        Ok(worse(
+            fleet.exit(),
+            if lost.is_empty() { Exit::Done } else { Exit::Failed },
+        ))
     }
 
-    fn commit_added(&mut self, master: &Host, site: &Site, fleet: &mut Fleet<'_>) -> Result<(), WizardError> {
+    fn commit_added(
+        &mut self,
+        master: &Host,
+        site: &Site,
+        run: &str,
+        fleet: &mut Fleet<'_>,
+    ) -> Result<(), WizardError> {
         self.note(text::HOSTS);
-        fleet.all(|client, _| client.hosts_entry(master).map(drop));
-        self.exchange_keys(master, fleet)?;
+        fleet.all(|member| client::hosts_entry(&member.host.name, master));
+        self.exchange_keys(master, run, fleet)?;
         let made = self.write_policy(master, &together(&site.clients, fleet))?;
         if site.running.is_none() && site.at_boot {
             local::service(self.paths, "start")?;

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::files::private_dir;
@@ -26,6 +26,40 @@ struct Entry {
     /// `None`: there was no such file.
     mode: Option<u32>,
     path: PathBuf,
+}
+
+/// One file of a backup with all that was in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Saved {
+    /// Its name in the backup.
+    pub name: String,
+    /// Where it belongs.
+    pub path: PathBuf,
+    /// Mode and content; `None`: there was no such file.
+    pub content: Option<(u32, Vec<u8>)>,
+}
+
+impl Saved {
+    /// Makes it as it was.
+    ///
+    /// # Errors
+    /// What the system says, with the path.
+    pub fn put_back(&self) -> io::Result<()> {
+        let done = match &self.content {
+            Some((mode, bytes)) => self
+                .path
+                .parent()
+                .map_or(Ok(()), fs::create_dir_all)
+                .and_then(|()| sys::replace(&self.path, bytes, *mode))
+                // A file that was there keeps its mode when it is replaced.
+                .and_then(|()| fs::set_permissions(&self.path, fs::Permissions::from_mode(*mode))),
+            None => match fs::remove_file(&self.path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
+        };
+        done.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.path.display())))
+    }
 }
 
 /// The backup directory (FIL-14).
@@ -82,43 +116,75 @@ impl Backups {
         self.dir.join(UNFINISHED).exists()
     }
 
-    /// Puts every file back as it was when the run began.
+    /// Puts every file back as it was when the run began. The mark stays until [`Backups::finish`], so that it can be done
+    /// again.
     ///
     /// # Errors
-    /// The first thing that could not be put back; the mark stays, so that it can be tried again.
-    pub fn roll_back(&self) -> io::Result<()> {
-        for entry in self.list()? {
-            match entry.mode {
-                Some(mode) => sys::replace(&entry.path, &fs::read(self.dir.join(&entry.name))?, mode)?,
-                None => match fs::remove_file(&entry.path) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                    _ => {}
-                },
-            }
-        }
-        self.finish()
+    /// The first thing that could not be put back.
+    pub fn restore(&self) -> io::Result<()> {
+        self.read(None)?.iter().try_for_each(Saved::put_back)
     }
 
-    fn list(&self) -> io::Result<Vec<Entry>> {
-        let bytes = fs::read(self.dir.join(LIST))?;
-        let bad = || io::Error::new(io::ErrorKind::InvalidData, "backup.list is damaged");
-        let mut entries = Vec::new();
-        for line in bytes.split(|b| *b == b'\n').skip(1).filter(|line| !line.is_empty()) {
-            let mut parts = line.splitn(3, |b| *b == b'\t');
-            let (Some(name), Some(mode), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
-                return Err(bad());
-            };
-            let text = |part: &[u8]| String::from_utf8(part.to_vec()).map_err(|_| bad());
-            entries.push(Entry {
-                name: text(name)?,
-                mode: match text(mode)?.as_str() {
-                    "absent" => None,
-                    octal => Some(u32::from_str_radix(octal, 8).map_err(|_| bad())?),
-                },
-                path: std::ffi::OsString::from_vec(path.to_vec()).into(),
-            });
+    /// The backups there are: `None` is the newest, at the top; then the directories of earlier ones, the newest first.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn versions(&self) -> io::Result<Vec<Option<String>>> {
+        let mut found = Vec::new();
+        let entries = match fs::read_dir(&self.dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if let Ok(name) = entry.file_name().into_string()
+                && is_version(&name)
+                && entry.path().join(LIST).exists()
+            {
+                found.push(Some(name));
+            }
         }
-        Ok(entries)
+        found.sort_by(|a, b| b.cmp(a));
+        if self.dir.join(LIST).exists() {
+            found.insert(0, None);
+        }
+        Ok(found)
+    }
+
+    /// When a backup was made; `None`: the newest.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn made(&self, version: Option<&str>) -> io::Result<std::time::SystemTime> {
+        fs::metadata(self.place(version).join(LIST))?.modified()
+    }
+
+    /// All of a backup; `None`: the newest.
+    ///
+    /// # Errors
+    /// What the system says, and a list that is damaged.
+    pub fn read(&self, version: Option<&str>) -> io::Result<Vec<Saved>> {
+        let dir = self.place(version);
+        let saved = list(&dir)?.into_iter().map(|entry| {
+            let file = dir.join(&entry.name);
+            let bytes = |mode| match fs::read(&file) {
+                Ok(bytes) => Ok((mode, bytes)),
+                Err(e) => Err(io::Error::new(e.kind(), format!("{}: {e}", file.display()))),
+            };
+            Ok(Saved {
+                content: entry.mode.map(bytes).transpose()?,
+                name: entry.name,
+                path: entry.path,
+            })
+        });
+        saved.collect()
+    }
+
+    fn place(&self, version: Option<&str>) -> PathBuf {
+        match version {
+            Some(version) => self.dir.join(version),
+            None => self.dir.clone(),
+        }
     }
 
     /// CW-18: moves the backup at the top into a directory named after the moment it was made.
@@ -150,7 +216,8 @@ impl Backups {
         let numbered = (2..).map(|n| self.dir.join(format!("{stamp}_{n}")));
         std::iter::once(plain.clone())
             .chain(numbered)
-            .find(|path| !path.exists())
+            // One without a list is of a move that was interrupted: it goes on there.
+            .find(|path| !path.join(LIST).exists())
             .unwrap_or(plain)
     }
 
@@ -158,6 +225,35 @@ impl Backups {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+}
+
+/// What stands in the list of a backup.
+fn list(dir: &Path) -> io::Result<Vec<Entry>> {
+    let bytes = fs::read(dir.join(LIST))?;
+    let bad = || io::Error::new(io::ErrorKind::InvalidData, "backup.list is damaged");
+    let mut entries = Vec::new();
+    for line in bytes.split(|b| *b == b'\n').skip(1).filter(|line| !line.is_empty()) {
+        let mut parts = line.splitn(3, |b| *b == b'\t');
+        let (Some(name), Some(mode), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(bad());
+        };
+        let text = |part: &[u8]| String::from_utf8(part.to_vec()).map_err(|_| bad());
+        entries.push(Entry {
+            name: text(name)?,
+            mode: match text(mode)?.as_str() {
+                "absent" => None,
+                octal => Some(u32::from_str_radix(octal, 8).map_err(|_| bad())?),
+            },
+            path: std::ffi::OsString::from_vec(path.to_vec()).into(),
+        });
+    }
+    Ok(entries)
+}
+
+/// Whether it is what [`Backups::begin`] calls a directory of an earlier backup.
+pub(super) fn is_version(name: &str) -> bool {
+    name.strip_prefix("v_")
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit() || b == b'_'))
 }
 
 #[cfg(test)]
@@ -186,6 +282,13 @@ mod tests {
             .collect();
         old.sort();
         assert_eq!(old, ["one", "two"]);
+        let versions = backups.versions().unwrap();
+        let content = |version: &Option<String>| {
+            let saved = backups.read(version.as_deref()).unwrap();
+            saved[0].content.clone().unwrap().1
+        };
+        let contents: Vec<Vec<u8>> = versions.iter().map(content).collect();
+        assert_eq!(contents, [b"three".to_vec(), b"two".to_vec(), b"one".to_vec()]);
     }
 
     #[test]
@@ -204,10 +307,15 @@ mod tests {
         fs::write(&there, "half").unwrap();
         fs::write(&fresh, "new").unwrap();
         assert!(backups.unfinished());
-        backups.roll_back().unwrap();
+        for _ in 0..2 {
+            backups.restore().unwrap();
+            assert!(backups.unfinished(), "until somebody says that all is done");
+            assert_eq!(fs::read(&there).unwrap(), b"old");
+            assert_eq!(fs::metadata(&there).unwrap().mode() & 0o777, 0o640);
+            assert!(!fresh.exists());
+        }
+        backups.finish().unwrap();
         assert!(!backups.unfinished());
-        assert_eq!(fs::read(&there).unwrap(), b"old");
-        assert!(!fresh.exists());
     }
 
     #[test]
@@ -216,7 +324,7 @@ mod tests {
         let backups = Backups::at(top.path().join("backups"));
         backups.begin(&[]).unwrap();
         fs::write(backups.dir().join(LIST), "#\nrubbish\n").unwrap();
-        assert!(backups.roll_back().is_err());
+        assert!(backups.restore().is_err());
         assert!(backups.unfinished());
     }
 }

@@ -1,4 +1,5 @@
-//! The steps on a managed client (KY-06, CM-07, CC-04, CC-05, MK-03 … MK-05), each over ssh and each safe to do again.
+//! The steps on a managed client (KY-06, CM-07, CC-04, CC-05, MK-03 … MK-05), each safe to do again. A step is data: what
+//! is to run there, and what to make of the answer.
 
 use std::net::IpAddr;
 
@@ -9,7 +10,7 @@ use crate::rcconf::{Other, RcError, RcFile};
 use crate::remote::{Cause, Trouble};
 
 use super::names::Host;
-use super::remote::{Output, Remote, RemoteError};
+use super::remote::{Order, Output, Remote, RemoteError};
 use super::scripts;
 
 /// FIL-01.
@@ -87,149 +88,209 @@ impl From<RemoteError> for ClientError {
     }
 }
 
-/// A client, reached through a [`Remote`].
-#[derive(Clone, Copy)]
-pub struct Client<'a> {
-    remote: &'a dyn Remote,
-    name: &'a str,
+/// A step on one client.
+pub(super) struct Step<R> {
+    order: Order,
+    read: Box<dyn Fn(Output) -> Result<R, ClientError>>,
 }
 
-impl<'a> Client<'a> {
-    /// The client of that name.
-    pub fn new(remote: &'a dyn Remote, name: &'a str) -> Self {
-        Client { remote, name }
+impl<R> Step<R> {
+    /// What is to run there. It can be taken once.
+    pub fn take_order(&mut self) -> Order {
+        std::mem::take(&mut self.order)
     }
 
-    fn script(&self, script: &str, args: &[&str], stdin: &[u8]) -> Result<Output, ClientError> {
-        Ok(self.remote.run(self.name, script, args, stdin)?)
-    }
-
-    fn step(&self, step: &'static str, script: &str, args: &[&str], stdin: &[u8]) -> Result<Output, ClientError> {
-        let output = self.script(script, args, stdin)?;
-        match output.status {
-            0 => Ok(output),
-            _ => Err(ClientError::Step {
-                step,
-                why: output.last_words(),
-            }),
-        }
-    }
-
-    /// CC-01: ssh works without asking anything, as root, and dsau is there.
+    /// What came of it.
     ///
     /// # Errors
-    /// [`ClientError`], also for all that follow.
-    pub fn probe(&self) -> Result<(), ClientError> {
-        let output = self.script(scripts::PROBE, &[], b"")?;
-        match output.status {
+    /// [`ClientError`].
+    pub fn read(&self, result: Result<Output, RemoteError>) -> Result<R, ClientError> {
+        (self.read)(result?)
+    }
+
+    /// Does it, on this client alone.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn run(&self, remote: &dyn Remote) -> Result<R, ClientError> {
+        self.read(remote.run(&self.order))
+    }
+}
+
+fn order(host: &str, script: &'static str, args: Vec<String>, stdin: &[u8]) -> Order {
+    Order {
+        host: host.to_string(),
+        script,
+        args,
+        stdin: stdin.to_vec(),
+    }
+}
+
+/// A step whose script fails with any status but 0.
+fn plain<R>(what: &'static str, order: Order, read: impl Fn(Output) -> Result<R, ClientError> + 'static) -> Step<R> {
+    Step {
+        order,
+        read: Box::new(move |output| match output.status {
+            0 => read(output),
+            _ => Err(failed(what, &output)),
+        }),
+    }
+}
+
+fn failed(step: &'static str, output: &Output) -> ClientError {
+    ClientError::Step {
+        step,
+        why: output.last_words(),
+    }
+}
+
+/// CC-01: ssh works without asking anything, as root, and dsau is there.
+pub(super) fn probe(host: &str) -> Step<()> {
+    Step {
+        order: order(host, scripts::PROBE, Vec::new(), b""),
+        read: Box::new(|output| match output.status {
             0 => Ok(()),
             scripts::NOT_INSTALLED => Err(ClientError::NotInstalled),
             scripts::NOT_ROOT => Err(ClientError::NotRoot),
-            _ => Err(ClientError::Step {
-                step: "looking around",
-                why: output.last_words(),
-            }),
-        }
+            _ => Err(failed("looking around", &output)),
+        }),
     }
+}
 
-    /// Its public key, made first where there is none, and its start-up file.
-    pub fn key(&self) -> Result<(PublicKey, Vec<u8>), ClientError> {
-        const END: &[u8] = b"-----END PUBLIC KEY-----\n";
-        let output = self.step("making its keys", scripts::KEY, &[], b"")?;
+/// Notes how it is before this run changes it; gives its public key, made first where there is none, and its start-up file.
+pub(super) fn key(host: &str, run: &str, master: &Host) -> Step<(PublicKey, Vec<u8>)> {
+    const END: &[u8] = b"-----END PUBLIC KEY-----\n";
+    let order = order(host, scripts::KEY, of_run(run, master), b"");
+    plain("making its keys", order, |output| {
         let end = output.stdout.find(END).ok_or(ClientError::BadKey)? + END.len();
         let (key, rc) = output.stdout.split_at(end);
         Ok((PublicKey::from_pem(key).ok_or(ClientError::BadKey)?, rc.to_vec()))
-    }
+    })
+}
 
-    /// Makes it trust the master's key at the master's addresses.
-    pub fn trust(&self, master: &Host, key: &PublicKey) -> Result<(), ClientError> {
-        let addresses = words(&master.addresses);
-        let args: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        self.step("storing the master's key", scripts::TRUST, &args, key.pem().as_bytes())?;
-        Ok(())
-    }
+/// Puts it back as it was before this run, if this run came to it at all.
+pub(super) fn undo(host: &str, run: &str, master: &Host) -> Step<()> {
+    let order = order(host, scripts::UNDO, of_run(run, master), b"");
+    plain("putting it back", order, |_| Ok(()))
+}
 
-    /// CM-07. True when the entry was added.
-    pub fn hosts_entry(&self, master: &Host) -> Result<bool, ClientError> {
-        let addresses = words(&master.addresses);
-        let mut args = vec![master.name.as_str(), master.short()];
-        args.extend(addresses.iter().map(String::as_str));
-        let output = self.script(scripts::HOSTS, &args, b"")?;
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_string();
-        match output.status {
-            0 => Ok(said == "added"),
+/// Makes it trust the master's key at the master's addresses.
+pub(super) fn trust(host: &str, master: &Host, key: &PublicKey) -> Step<()> {
+    let order = order(host, scripts::TRUST, words(&master.addresses), key.pem().as_bytes());
+    plain("storing the master's key", order, |_| Ok(()))
+}
+
+/// CM-07.
+pub(super) fn hosts_entry(host: &str, master: &Host) -> Step<()> {
+    let addresses = words(&master.addresses);
+    let (name, here) = (master.name.clone(), addresses.join(", "));
+    let mut args = vec![name.clone(), master.short().to_string()];
+    args.extend(addresses);
+    Step {
+        order: order(host, scripts::HOSTS, args, b""),
+        read: Box::new(move |output| match output.status {
+            0 => Ok(()),
             scripts::OTHER_ADDRESS => Err(ClientError::OtherAddress {
-                master: master.name.clone(),
-                there: said,
-                here: addresses.join(", "),
+                master: name.clone(),
+                there: String::from_utf8_lossy(&output.stdout).trim().to_string(),
+                here: here.clone(),
             }),
-            _ => Err(ClientError::Step {
-                step: "verifying /etc/hosts",
-                why: output.last_words(),
-            }),
-        }
+            _ => Err(failed("verifying /etc/hosts", &output)),
+        }),
     }
+}
 
-    /// Gives it its first policy, cfservd at boot and now (CC-05, CW-15), and one run of cfagent. `rc`: its start-up file
-    /// as it was. `Some`: everything is in place, but the run of cfagent failed.
-    pub fn set_up(&self, update: &[u8], server: &[u8], rc: &[u8]) -> Result<Option<ClientError>, ClientError> {
-        let rc = self.rc_with(rc, "1")?;
-        let lengths = [update, server, &rc].map(|part| part.len().to_string());
-        let args: Vec<&str> = lengths.iter().map(String::as_str).collect();
-        let output = self.script(scripts::SET_UP, &args, &[update, server, &rc].concat())?;
-        let failed = |step| ClientError::Step {
-            step,
-            why: output.last_words(),
-        };
-        match output.status {
+/// Gives it its first policy, cfservd at boot and now (CC-05, CW-15), and one run of cfagent. `rc`: its start-up file as it
+/// was. The step gives `Some` when everything is in place but the run of cfagent failed.
+///
+/// # Errors
+/// [`ClientError::Rc`].
+pub(super) fn set_up(
+    host: &str,
+    update: &[u8],
+    server: &[u8],
+    rc: &[u8],
+) -> Result<Step<Option<ClientError>>, ClientError> {
+    let rc = rc_with(host, rc, "1")?;
+    let lengths = [update, server, &rc].map(|part| part.len().to_string());
+    Ok(Step {
+        order: order(host, scripts::SET_UP, lengths.to_vec(), &[update, server, &rc].concat()),
+        read: Box::new(|output| match output.status {
             0 => Ok(None),
-            scripts::AGENT_FAILED => Ok(Some(failed("the first run of cfagent"))),
-            _ => Err(failed("starting cfservd")),
-        }
-    }
+            scripts::AGENT_FAILED => Ok(Some(failed("the first run of cfagent", &output))),
+            _ => Err(failed("starting cfservd", &output)),
+        }),
+    })
+}
 
-    /// VAR-01: its start-up file with another value.
-    fn rc_with(&self, old: &[u8], value: &str) -> Result<Vec<u8>, ClientError> {
-        let mut rc = RcFile::parse(format!("{}:{RC}", self.name), old, Other::Keep)?;
-        rc.set(CONFIGURED, value)?;
-        Ok(rc.to_bytes())
-    }
+/// VAR-01: a start-up file with another value.
+fn rc_with(host: &str, old: &[u8], value: &str) -> Result<Vec<u8>, ClientError> {
+    let mut rc = RcFile::parse(format!("{host}:{RC}"), old, Other::Keep)?;
+    rc.set(CONFIGURED, value)?;
+    Ok(rc.to_bytes())
+}
 
-    /// Starts cfservd there, anew if it runs.
-    pub fn start(&self) -> Result<(), ClientError> {
-        self.step("starting cfservd", scripts::START, &[], b"").map(drop)
-    }
+/// Starts cfservd there, anew if it runs.
+pub(super) fn start(host: &str) -> Step<()> {
+    let order = order(host, scripts::START, Vec::new(), b"");
+    plain("starting cfservd", order, |_| Ok(()))
+}
 
-    /// Ends management of this client (CC-08).
-    pub fn forget(&self, master: &Host) -> Result<(), ClientError> {
-        let addresses = words(&master.addresses);
-        let args: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        self.step("ending the service", scripts::FORGET, &args, b"")?;
-        let old = self.step("reading its start-up file", scripts::READ, &[RC], b"")?;
-        let new = self.rc_with(&old.stdout, "0")?;
-        let length = new.len().to_string();
-        self.step("writing its start-up file", scripts::WRITE, &[RC, "644", &length], &new)?;
-        Ok(())
-    }
+/// Ends management of this client (CC-08), but for its start-up file, which the step gives.
+pub(super) fn forget(host: &str, master: &Host) -> Step<Vec<u8>> {
+    let order = order(host, scripts::FORGET, words(&master.addresses), b"");
+    plain("ending the service", order, |output| Ok(output.stdout))
+}
 
-    /// Makes a second key pair beside the one in use (CC-09).
-    pub fn stage_key(&self) -> Result<PublicKey, ClientError> {
-        let output = self.step("making a new key", scripts::STAGE_KEY, &[], b"")?;
+/// Has it start no cfservd any more. `rc`: its start-up file as it was.
+///
+/// # Errors
+/// [`ClientError::Rc`].
+pub(super) fn disable(host: &str, rc: &[u8]) -> Result<Step<()>, ClientError> {
+    let new = rc_with(host, rc, "0")?;
+    let args = vec![RC.to_string(), "644".to_string(), new.len().to_string()];
+    let order = order(host, scripts::WRITE, args, &new);
+    Ok(plain("writing its start-up file", order, |_| Ok(())))
+}
+
+/// Makes a second key pair beside the one in use (CC-09).
+pub(super) fn stage_key(host: &str) -> Step<()> {
+    let order = order(host, scripts::STAGE_KEY, Vec::new(), b"");
+    plain("making a new key", order, |_| Ok(()))
+}
+
+/// Forgets the second pair.
+pub(super) fn unstage_key(host: &str) -> Step<()> {
+    let order = order(host, scripts::UNSTAGE_KEY, Vec::new(), b"");
+    plain("forgetting the new key", order, |_| Ok(()))
+}
+
+/// Takes the second pair into use, where there is one, and gives the public key that is in use then.
+pub(super) fn switch_key(host: &str) -> Step<PublicKey> {
+    let order = order(host, scripts::SWITCH_KEY, Vec::new(), b"");
+    plain("taking the new key into use", order, |output| {
         PublicKey::from_pem(&output.stdout).ok_or(ClientError::BadKey)
-    }
+    })
+}
 
-    /// Forgets the second pair; what fails here harms nobody.
-    pub fn unstage_key(&self) {
-        let _ = self.script(scripts::UNSTAGE_KEY, &[], b"");
-    }
-
-    /// Takes the second pair into use.
-    pub fn switch_key(&self) -> Result<(), ClientError> {
-        self.step("taking the new key into use", scripts::SWITCH_KEY, &[], b"")
-            .map(drop)
+/// How it is: what [`super::check`] looks at.
+pub(super) fn look(host: &str, master: &Host) -> Step<Output> {
+    Step {
+        order: order(host, scripts::LOOK, words(&master.addresses), b""),
+        read: Box::new(|output| match output.status {
+            0 => Ok(output),
+            scripts::NOT_INSTALLED => Err(ClientError::NotInstalled),
+            _ => Err(failed("looking around", &output)),
+        }),
     }
 }
 
 fn words(addresses: &[IpAddr]) -> Vec<String> {
     addresses.iter().map(IpAddr::to_string).collect()
+}
+
+fn of_run(run: &str, master: &Host) -> Vec<String> {
+    let mut args = vec![run.to_string()];
+    args.extend(words(&master.addresses));
+    args
 }

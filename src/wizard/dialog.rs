@@ -27,6 +27,12 @@ pub trait Dialog {
     /// [`Stop::Io`].
     fn say(&mut self, text: &str) -> Result<(), Stop>;
 
+    /// Shows a line as it is, for programs and for columns.
+    ///
+    /// # Errors
+    /// [`Stop::Io`].
+    fn line(&mut self, text: &str) -> Result<(), Stop>;
+
     /// Asks a question and gives the answer without blanks around it, or the question's default for an empty one.
     ///
     /// # Errors
@@ -80,6 +86,11 @@ impl Dialog for Lines<'_> {
         Ok(self.output.flush()?)
     }
 
+    fn line(&mut self, text: &str) -> Result<(), Stop> {
+        writeln!(self.output, "{text}")?;
+        Ok(self.output.flush()?)
+    }
+
     fn ask(&mut self, question: &Question) -> Result<String, Stop> {
         loop {
             write!(self.output, "{} ", question.prompt)?;
@@ -114,6 +125,11 @@ impl<'a> Replay<'a> {
 impl Dialog for Replay<'_> {
     fn say(&mut self, text: &str) -> Result<(), Stop> {
         writeln!(self.output, "{}", text::fold(text))?;
+        Ok(self.output.flush()?)
+    }
+
+    fn line(&mut self, text: &str) -> Result<(), Stop> {
+        writeln!(self.output, "{text}")?;
         Ok(self.output.flush()?)
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::diag::Exit;
@@ -55,8 +56,21 @@ pub enum WizardError {
     NotClient(String),
     /// The master is no client.
     MasterItself(String),
+    /// Two systems with one address.
+    AddressTaken {
+        /// Who cannot have it.
+        name: String,
+        /// Which one.
+        address: IpAddr,
+        /// Who has it.
+        by: String,
+    },
     /// Another wizard runs.
     Busy,
+    /// There is no such backup.
+    NoBackup(Option<String>),
+    /// New keys are in use on some systems only.
+    KeysHalf(Box<WizardError>),
     /// New keys are for all or for none (CC-09).
     NotAll(usize),
     /// It failed half way and was put back.
@@ -90,9 +104,13 @@ impl WizardError {
             | WizardError::OtherMaster { .. }
             | WizardError::NotClient(_)
             | WizardError::MasterItself(_)
+            | WizardError::AddressTaken { .. }
+            | WizardError::NoBackup(_)
             | WizardError::Name(_) => Exit::Policy,
             WizardError::NotAll(_) => Exit::Unreachable,
-            WizardError::RolledBack(cause) | WizardError::Half { cause, .. } => cause.exit(),
+            WizardError::RolledBack(cause) | WizardError::KeysHalf(cause) | WizardError::Half { cause, .. } => {
+                cause.exit()
+            }
             _ => Exit::Failed,
         }
     }
@@ -108,13 +126,23 @@ impl WizardError {
                 "the file was recorded elsewhere; change or remove its POLICYHOST line to use it here".to_string()
             }
             WizardError::NotClient(_) => "choice 5 of the menu lists the managed clients".to_string(),
+            WizardError::AddressTaken { .. } => {
+                "a key belongs to an address: give each system one of its own in DNS or in /etc/hosts".to_string()
+            }
             WizardError::Busy => "wait until it has ended".to_string(),
+            WizardError::NoBackup(_) => "'csync_wizard --backups' lists those there are".to_string(),
+            WizardError::KeysHalf(_) => {
+                "remove the cause and start csync_wizard again: it takes the new keys into use everywhere".to_string()
+            }
             WizardError::RolledBack(cause) => {
                 let mut hints = cause.hints();
-                hints.push("the configuration files are as they were before".to_string());
+                hints.push("everything is as it was before".to_string());
                 return hints;
             }
-            WizardError::Half { dir, .. } => format!("the files as they were before are in {}", dir.display()),
+            WizardError::Half { dir, .. } => format!(
+                "remove the cause and start csync_wizard again: it takes the rest back; the files as they were before are in {}",
+                dir.display()
+            ),
             _ => return Vec::new(),
         };
         vec![hint]
@@ -141,6 +169,12 @@ impl fmt::Display for WizardError {
             }
             WizardError::NotClient(name) => write!(f, "{name} is not a managed client"),
             WizardError::MasterItself(name) => write!(f, "{name} is the master server itself"),
+            WizardError::AddressTaken { name, address, by } => {
+                write!(f, "{name} has the address {address}, which is that of {by}")
+            }
+            WizardError::NoBackup(None) => f.write_str("there is no backup"),
+            WizardError::NoBackup(Some(name)) => write!(f, "there is no backup '{name}'"),
+            WizardError::KeysHalf(cause) => write!(f, "new keys are in use on some systems only: {cause}"),
             WizardError::Busy => f.write_str("another csync_wizard is running on this system"),
             WizardError::NotAll(1) => f.write_str("a managed client cannot take part, so no key was changed"),
             WizardError::NotAll(n) => write!(f, "{n} managed clients cannot take part, so no key was changed"),

@@ -1,18 +1,11 @@
 //! The same step on many clients at once; who failed and why. A client that failed a step is left out of the later ones.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
-
 use crate::diag::Exit;
 use crate::keys::PublicKey;
 
-use super::client::{Client, ClientError};
+use super::client::{ClientError, Step};
 use super::names::Host;
 use super::remote::Remote;
-
-/// How many clients are worked on at once.
-const WIDTH: usize = 16;
 
 /// A client in the making.
 pub(super) struct Member {
@@ -56,44 +49,52 @@ impl<'a> Fleet<'a> {
     }
 
     /// Does a step on every client that has not failed yet, and keeps what it gave.
-    pub fn each<R: Send>(
+    pub fn each<R>(
         &mut self,
-        step: impl Fn(Client<'_>, &Member) -> Result<R, ClientError> + Sync,
+        step: impl Fn(&Member) -> Result<Step<R>, ClientError>,
         mut keep: impl FnMut(&mut Member, R),
     ) {
-        let results: Vec<Mutex<Option<Result<R, ClientError>>>> =
-            self.members.iter().map(|_| Mutex::new(None)).collect();
-        let next = AtomicUsize::new(0);
-        let (members, remote) = (&self.members, self.remote);
-        thread::scope(|scope| {
-            for _ in 0..WIDTH.min(members.len()) {
-                scope.spawn(|| {
-                    while let Some((n, member)) = take(&next, members) {
-                        if member.fault.is_none() {
-                            let result = step(Client::new(remote, &member.host.name), member);
-                            *results[n].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-                        }
-                    }
-                });
+        let (mut at, mut steps, mut orders) = (Vec::new(), Vec::new(), Vec::new());
+        for (n, member) in self.members.iter_mut().enumerate() {
+            if member.fault.is_some() {
+                continue;
             }
-        });
-        for (member, result) in self.members.iter_mut().zip(results) {
-            match result.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                Some(Ok(value)) => keep(member, value),
-                Some(Err(fault)) => member.fault = Some(fault),
-                None => {}
+            match step(member) {
+                Ok(mut step) => {
+                    // The order travels alone; it may hold much.
+                    orders.push(step.take_order());
+                    steps.push(step);
+                    at.push(n);
+                }
+                Err(fault) => member.fault = Some(fault),
+            }
+        }
+        if orders.is_empty() {
+            return;
+        }
+        let results = self.remote.run_all(&orders);
+        for ((n, step), result) in at.into_iter().zip(steps).zip(results) {
+            let member = &mut self.members[n];
+            match step.read(result) {
+                Ok(value) => keep(member, value),
+                Err(fault) => member.fault = Some(fault),
             }
         }
     }
 
     /// As [`Fleet::each`] for steps that give nothing.
-    pub fn all(&mut self, step: impl Fn(Client<'_>, &Member) -> Result<(), ClientError> + Sync) {
-        self.each(step, |_, ()| {});
+    pub fn all(&mut self, step: impl Fn(&Member) -> Step<()>) {
+        self.each(|member| Ok(step(member)), |_, ()| {});
     }
 
     /// The clients that did not fail.
     pub fn good(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| member.fault.is_none())
+    }
+
+    /// The names of those.
+    pub fn good_names(&self) -> Vec<String> {
+        self.good().map(|member| member.host.name.clone()).collect()
     }
 
     /// The clients that failed.
@@ -129,9 +130,4 @@ impl<'a> Fleet<'a> {
             _ => Exit::Failed,
         }
     }
-}
-
-fn take<'m>(next: &AtomicUsize, members: &'m [Member]) -> Option<(usize, &'m Member)> {
-    let n = next.fetch_add(1, Ordering::Relaxed);
-    Some((n, members.get(n)?))
 }

@@ -15,7 +15,8 @@ use crate::sys::{self, Paths};
 
 use super::error::WizardError;
 use super::files::private_dir;
-use super::remote::{Output, PATIENCE, await_end};
+use super::process::{PATIENCE, await_end};
+use super::remote::Output;
 
 /// The user whose keys these are (KY-02).
 pub(super) const USER: &str = "root";
@@ -65,7 +66,7 @@ fn capture(paths: &Paths, program: &Path, args: &[&str]) -> io::Result<Output> {
     Ok(Output {
         status,
         stdout,
-        stderr: Vec::new(),
+        ..Output::default()
     })
 }
 
@@ -92,6 +93,26 @@ pub(super) fn lock(paths: &Paths) -> Result<Flock<File>, WizardError> {
         nix::errno::Errno::EWOULDBLOCK => WizardError::Busy,
         other => WizardError::io("cannot lock")(other.into()),
     })
+}
+
+/// The process in the pid file of a daemon, if it is that daemon.
+pub(super) fn daemon(paths: &Paths, name: &str) -> Option<u32> {
+    let pid: u32 = fs::read_to_string(paths.pid_file(name)).ok()?.trim().parse().ok()?;
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    (comm.trim() == name).then_some(pid)
+}
+
+/// Whether there is a place for all that will be written: asked before anything else is.
+pub(super) fn writable(paths: &Paths) -> Result<(), WizardError> {
+    for dir in [paths.master(), paths.work(), paths.ppkeys(), paths.rc_cfservd()] {
+        // What does not exist yet is made where the first directory above it is.
+        let Some(there) = dir.ancestors().find(|dir| dir.exists()) else {
+            continue;
+        };
+        nix::unistd::access(there, nix::unistd::AccessFlags::W_OK)
+            .map_err(|errno| WizardError::io(format!("cannot write in {}", there.display()))(errno.into()))?;
+    }
+    Ok(())
 }
 
 /// `start`, `stop` or `restart` of cfservd (FIL-02).

@@ -1,5 +1,6 @@
 //! Option 1: a standalone master, with clients or without (CM-01 … CM-12, MS-01 … MS-11).
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::diag::Exit;
@@ -9,11 +10,12 @@ use crate::sys::{self, Hold, Paths};
 
 use super::answers::{Action, Answers};
 use super::backup::Backups;
-use super::client::CONFIGURED;
+use super::client::{self, CONFIGURED};
 use super::dialog::Stop;
 use super::error::WizardError;
 use super::files::{self, Content, Made};
 use super::fleet::Fleet;
+use super::journal::Journal;
 use super::local;
 use super::menu::{Wizard, worse};
 use super::names::{Host, domain_list};
@@ -27,7 +29,11 @@ impl Wizard<'_> {
         let own = self.own_name()?;
         self.dialog.say(&format!("\n{}\n", text::configured_on(&own)))?;
         let master = self.master(None)?;
+        local::writable(self.paths)?;
         let site = Site::look(self.paths)?;
+        if local::daemon(self.paths, "cfexecd").is_some() {
+            self.dialog.say(&text::scheduler(&self.paths.init_d()))?;
+        }
         if site.running.is_some() && !self.ask_yes(&question::STOP)? {
             let stop = self.paths.init_d().join("cfservd");
             self.dialog.say(&format!(
@@ -37,10 +43,11 @@ impl Wizard<'_> {
             return Ok(None);
         }
         self.dialog.say(text::CLIENTS)?;
-        let mut clients = Vec::new();
+        let (mut clients, mut named) = (Vec::new(), Vec::new());
         if self.ask_yes(&question::CLIENTS)? {
-            while let Some(name) = self.ask_client(&master, &clients)? {
-                clients.push(name);
+            while let Some(host) = self.ask_client(&master, &named)? {
+                clients.push(host.name.clone());
+                named.push(host);
             }
         }
         Ok(Some(Answers {
@@ -54,20 +61,30 @@ impl Wizard<'_> {
     /// and left out.
     pub(super) fn set_up(&mut self, answers: &Answers) -> Result<Exit, WizardError> {
         let master = self.master(answers.policy_host.as_deref())?;
+        local::writable(self.paths)?;
         let site = Site::look(self.paths)?;
         let (members, lost) = self.members(&answers.clients, &master, &site.clients)?;
         let mut fleet = Fleet::new(self.remote, members);
-        fleet.all(|client, _| client.probe());
+        fleet.all(|member| client::probe(&member.host.name));
 
         let hold = Hold::new().map_err(WizardError::io("cannot hold signals"))?;
         self.note(&format!("\n{}\n\n{}\n", text::WARNING, text::STARTING));
-        let agent = self.guarded(&site, true, |wizard| wizard.commit(answers, &master, &site, &mut fleet))?;
+        let asked = Answers {
+            policy_host: Some(master.name.clone()),
+            ..answers.clone()
+        };
+        let journal = Journal::new(Some(asked), fleet.good_names(), site.running.is_some());
+        let keys = addresses(&fleet);
+        let agent = self.guarded(&journal, &keys, true, |wizard| {
+            wizard.commit(answers, &master, &site, &journal.run, &mut fleet)
+        })?;
         hold.release();
 
-        let mut exit = worse(fleet.exit(), if lost { Exit::Failed } else { Exit::Done });
+        let mut exit = worse(fleet.exit(), if lost.is_empty() { Exit::Done } else { Exit::Failed });
         for line in fleet.report() {
             self.dialog.say(&format!("\n{line}"))?;
         }
+        self.remember(&master, &fleet, &lost)?;
         if let Some(error) = agent {
             self.dialog
                 .say(&format!("\nThe first run of cfagent on this system failed: {error}."))?;
@@ -98,14 +115,15 @@ impl Wizard<'_> {
         answers: &Answers,
         master: &Host,
         site: &Site,
+        run: &str,
         fleet: &mut Fleet<'_>,
     ) -> Result<Option<WizardError>, WizardError> {
-        self.exchange_keys(master, fleet)?;
+        self.exchange_keys(master, run, fleet)?;
         let clients = together(&site.clients, fleet);
         let made = self.write_policy(master, &clients)?;
         rcconf::set_in_file(&self.paths.rc_cfservd(), CONFIGURED, "1")?;
         self.note(text::HOSTS);
-        fleet.all(|client, _| client.hosts_entry(master).map(drop));
+        fleet.all(|member| client::hosts_entry(&member.host.name, master));
         self.note(text::RUNNING);
         local::programs(self.paths)?;
         local::service(self.paths, "start")?;
@@ -135,19 +153,19 @@ impl Wizard<'_> {
     }
 
     /// CM-05, CM-06, KY-01 … KY-06.
-    pub(super) fn exchange_keys(&mut self, master: &Host, fleet: &mut Fleet<'_>) -> Result<(), WizardError> {
+    pub(super) fn exchange_keys(&mut self, master: &Host, run: &str, fleet: &mut Fleet<'_>) -> Result<(), WizardError> {
         self.note(text::KEYS_MADE);
         let store = Store::at(self.paths.ppkeys());
         let key = local::own_key(&store, &master.addresses)?;
         fleet.each(
-            |client, _| client.key(),
+            |member| Ok(client::key(&member.host.name, run, master)),
             |member, (key, rc)| {
                 member.key = Some(key);
                 member.rc = rc;
             },
         );
         self.note(text::KEYS_SENT);
-        fleet.all(|client, _| client.trust(master, &key));
+        fleet.all(|member| client::trust(&member.host.name, master, &key));
         for member in fleet.good() {
             if let Some(key) = &member.key {
                 local::trust(&store, &member.host.addresses, key)?;
@@ -219,40 +237,45 @@ impl Wizard<'_> {
         Ok(())
     }
 
-    /// Saves the files (CW-17), changes them, and puts them back when that fails.
+    /// Notes what is being done, saves the files (CW-17), changes them, and takes everything back when that fails. `keys`: the
+    /// addresses whose keys may change.
     pub(super) fn guarded<R>(
         &mut self,
-        site: &Site,
+        journal: &Journal,
+        keys: &[IpAddr],
         stop: bool,
         change: impl FnOnce(&mut Self) -> Result<R, WizardError>,
     ) -> Result<R, WizardError> {
-        let stopped = stop && site.running.is_some();
-        if stopped {
-            local::service(self.paths, "stop")?;
-        }
+        let precious = precious(self.paths, keys)?;
+        journal.store(self.paths)?;
         let backups = Backups::at(self.paths.backups());
-        backups
-            .begin(&precious(self.paths))
-            .map_err(WizardError::io("cannot save the configuration files"))?;
+        if let Err(error) = backups.begin(&precious) {
+            let _ = Journal::remove(self.paths);
+            return Err(WizardError::io("cannot save the configuration files")(error));
+        }
         if stop {
             self.note(&text::saved_at(&backups.dir().display().to_string()));
         }
-        let result = change(self);
+        let stopped = match stop && journal.running {
+            true => local::service(self.paths, "stop"),
+            false => Ok(()),
+        };
+        let result = stopped.and_then(|()| change(self)).and_then(|value| {
+            backups.finish().map_err(WizardError::io("cannot finish the backup"))?;
+            Ok(value)
+        });
         match result {
             Ok(value) => {
-                backups.finish().map_err(WizardError::io("cannot finish the backup"))?;
+                Journal::remove(self.paths).map_err(WizardError::io("cannot remove the journal"))?;
                 Ok(value)
             }
             Err(cause) => {
                 let cause = Box::new(cause);
-                if let Err(source) = backups.roll_back() {
-                    let dir = backups.dir().to_path_buf();
-                    return Err(WizardError::Half { cause, source, dir });
-                }
-                // As it was: running with the old files, or not running.
-                let verb = if site.running.is_some() { "restart" } else { "stop" };
-                let _ = local::service(self.paths, verb);
-                Err(WizardError::RolledBack(cause))
+                let dir = backups.dir().to_path_buf();
+                Err(match self.take_back(journal) {
+                    Ok(()) => WizardError::RolledBack(cause),
+                    Err(source) => WizardError::Half { cause, source, dir },
+                })
             }
         }
     }
@@ -265,8 +288,8 @@ impl Wizard<'_> {
     }
 }
 
-/// What is saved before anything is changed.
-fn precious(paths: &Paths) -> Vec<(String, PathBuf)> {
+/// What is saved before anything is changed; `keys`: with what is trusted at these addresses.
+fn precious(paths: &Paths, keys: &[IpAddr]) -> Result<Vec<(String, PathBuf)>, WizardError> {
     let master = paths.master().join("inputs");
     let mut list: Vec<(String, PathBuf)> = Vec::new();
     for name in files::NAMES {
@@ -275,7 +298,24 @@ fn precious(paths: &Paths) -> Vec<(String, PathBuf)> {
     }
     list.push(("rc.config.d_cfservd".to_string(), paths.rc_cfservd()));
     list.push(("csync_wizard_input.txt".to_string(), paths.wizard_answers()));
-    list
+    let store = Store::at(paths.ppkeys());
+    for address in keys {
+        let file = store.trusted_file(local::USER, *address)?;
+        list.push((format!("{KEY}{address}"), file));
+    }
+    Ok(list)
+}
+
+/// What the names of keys in a backup begin with.
+pub(super) const KEY: &str = "key_";
+
+/// Where the clients are.
+pub(super) fn addresses(fleet: &Fleet<'_>) -> Vec<IpAddr> {
+    fleet
+        .members
+        .iter()
+        .flat_map(|member| member.host.addresses.iter().copied())
+        .collect()
 }
 
 /// Writes a policy file into the master's directory and into this system's own copy of it.
@@ -308,7 +348,7 @@ pub(super) fn roll_out(fleet: &mut Fleet<'_>, made: &[Made]) {
     };
     let (update, server) = (file("update.conf"), file("cfservd.conf"));
     fleet.each(
-        |client, member| client.set_up(update, server, &member.rc),
+        |member| client::set_up(&member.host.name, update, server, &member.rc),
         |member, warning| member.warning = warning,
     );
 }

@@ -1,11 +1,13 @@
 //! The menu, and replaying an answer file.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use crate::diag::Exit;
 use crate::sys::Paths;
 
 use super::answers::{Action, Answers};
-use super::backup::Backups;
-use super::client::Client;
+use super::client;
 use super::dialog::{Dialog, Stop};
 use super::error::WizardError;
 use super::fleet::Member;
@@ -46,7 +48,7 @@ impl Wizard<'_> {
     fn talk(&mut self, worst: &mut Exit) -> Result<(), WizardError> {
         let own = self.own_name()?;
         self.dialog.say(&text::querying(&own))?;
-        self.recover()?;
+        *worst = self.recover()?;
         self.dialog.say(&format!("\n{}", text::INTRODUCTION))?;
         self.dialog.pause()?;
         loop {
@@ -91,13 +93,18 @@ impl Wizard<'_> {
         let _lock = local::lock(self.paths)?;
         let own = self.own_name()?;
         self.dialog.say(&text::querying(&own))?;
-        self.recover()?;
+        let before = self.recover()?;
         self.dialog.say("")?;
+        if answers.action == Action::Master {
+            self.dialog.say(&text::configured_on(&own))?;
+        }
+        Ok(worse(self.carry_out(answers)?, before))
+    }
+
+    /// Does what the answers say.
+    pub(super) fn carry_out(&mut self, answers: &Answers) -> Result<Exit, WizardError> {
         match answers.action {
-            Action::Master => {
-                self.dialog.say(&text::configured_on(&own))?;
-                self.set_up(answers)
-            }
+            Action::Master => self.set_up(answers),
             Action::Add => self.add(&answers.clients),
             Action::Remove => self.remove(&answers.clients, false),
             Action::Keys => self.new_keys(),
@@ -126,33 +133,18 @@ impl Wizard<'_> {
         })
     }
 
-    /// Puts back what a run that was killed left half done.
-    fn recover(&mut self) -> Result<(), WizardError> {
-        let backups = Backups::at(self.paths.backups());
-        if backups.unfinished() {
-            backups.roll_back().map_err(WizardError::io(
-                "cannot take back the configuration that was interrupted",
-            ))?;
-            self.dialog.say(
-                "\nThe last run of this wizard was interrupted. Its changes to the configuration files of this system \
-                 have been taken back.",
-            )?;
-        }
-        Ok(())
-    }
-
     /// Asks for one client until the answer is usable; `None` for an empty answer. `taken`: named already.
-    pub(super) fn ask_client(&mut self, master: &Host, taken: &[String]) -> Result<Option<String>, WizardError> {
+    pub(super) fn ask_client(&mut self, master: &Host, taken: &[Host]) -> Result<Option<Host>, WizardError> {
         loop {
             let answer = self.dialog.ask(&question::ADD)?;
             if answer.is_empty() {
                 return Ok(None);
             }
-            match self.usable(&answer, master) {
-                Ok(host) if taken.contains(&host.name) => {
+            match self.usable(&answer, master, taken) {
+                Ok(host) if taken.iter().any(|other| other.name == host.name) => {
                     self.dialog.say(&format!("{} is named already.", host.name))?;
                 }
-                Ok(host) => return Ok(Some(host.name)),
+                Ok(host) => return Ok(Some(host)),
                 Err((why, hint)) => {
                     self.dialog.say(&format!("{answer} cannot be a client: {why}."))?;
                     if let Some(hint) = hint {
@@ -163,10 +155,15 @@ impl Wizard<'_> {
         }
     }
 
-    fn usable(&self, name: &str, master: &Host) -> Result<Host, (String, Option<String>)> {
+    fn usable(&self, name: &str, master: &Host, taken: &[Host]) -> Result<Host, (String, Option<String>)> {
         let host = self.client_host(name, master).map_err(|e| (e.to_string(), None))?;
-        Client::new(self.remote, &host.name)
-            .probe()
+        let mut addresses = Taken::of(master);
+        for other in taken.iter().filter(|other| other.name != host.name) {
+            let _ = addresses.take(other);
+        }
+        addresses.take(&host).map_err(|e| (e.to_string(), None))?;
+        client::probe(&host.name)
+            .run(self.remote)
             .map_err(|e| (e.to_string(), e.hint(name)))?;
         Ok(host)
     }
@@ -180,26 +177,34 @@ impl Wizard<'_> {
         Ok(host)
     }
 
-    /// Clients by name; those whose name is of no use are told at once and left out. Gives whether there were such.
+    /// Clients by name; those whose name is of no use are told at once and left out. Gives their names, too.
     pub(super) fn members(
         &mut self,
         wanted: &[String],
         master: &Host,
         known: &[String],
-    ) -> Result<(Vec<Member>, bool), WizardError> {
+    ) -> Result<(Vec<Member>, Vec<String>), WizardError> {
         let mut members: Vec<Member> = Vec::new();
-        let mut lost = false;
+        let mut lost = Vec::new();
+        let mut taken = Taken::of(master);
         for name in wanted {
-            match self.client_host(name, master) {
-                Ok(host) if members.iter().any(|member| member.host.name == host.name) => {}
-                Ok(host) => {
+            let found = self.client_host(name, master).and_then(|host| {
+                let twice = members.iter().any(|member| member.host.name == host.name);
+                if !twice {
+                    taken.take(&host)?;
+                }
+                Ok((host, twice))
+            });
+            match found {
+                Ok((_, true)) => {}
+                Ok((host, false)) => {
                     let known = known.contains(&host.name);
                     members.push(Member::new(host, known));
                 }
                 // Written into cfrun.hosts by hand, so that cfrun reaches the master too: there is nothing to do for it.
                 Err(WizardError::MasterItself(own)) if known.contains(&own) => {}
                 Err(error) => {
-                    lost = true;
+                    lost.push(name.clone());
                     self.dialog
                         .say(&format!("The client {name} could not be configured: {error}."))?;
                 }
@@ -230,4 +235,30 @@ impl Wizard<'_> {
 /// The status that says more: anything but 0, the first one when both do.
 pub(super) fn worse(a: Exit, b: Exit) -> Exit {
     if a == Exit::Done { b } else { a }
+}
+
+/// Whose each address is: a key belongs to an address, so two systems cannot share one.
+struct Taken(HashMap<IpAddr, String>);
+
+impl Taken {
+    fn of(master: &Host) -> Self {
+        let own = master.addresses.iter().map(|address| (*address, master.name.clone()));
+        Taken(own.collect())
+    }
+
+    fn take(&mut self, host: &Host) -> Result<(), WizardError> {
+        for address in &host.addresses {
+            if let Some(by) = self.0.get(address) {
+                return Err(WizardError::AddressTaken {
+                    name: host.name.clone(),
+                    address: *address,
+                    by: by.clone(),
+                });
+            }
+        }
+        for address in &host.addresses {
+            self.0.insert(*address, host.name.clone());
+        }
+        Ok(())
+    }
 }

@@ -64,6 +64,14 @@ pub const STOP: Question = Question {
            cron or cfexecd starts cfagent here, disable that for the time being.",
 };
 
+/// After a run that was interrupted.
+pub const FINISH: Question = Question {
+    prompt: "Finish it now? [N]:",
+    default: "N",
+    help: "Answer y to do again, from its beginning, what the last run was asked to do. Answer n to take it back: this system and \
+           the clients are then as they were before it.",
+};
+
 /// Yes, no, or something else.
 pub fn yes(answer: &str) -> Option<bool> {
     match answer.to_ascii_lowercase().as_str() {

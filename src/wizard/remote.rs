@@ -1,23 +1,18 @@
-//! Running a fixed script on another machine over the system's ssh: the seam between the wizard and the network.
+//! Running fixed scripts on other machines over the system's ssh: the seam between the wizard and the network.
 
-use std::io::{self, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-
+use crate::fan::{self, Input, Job, Report, Sink, Spool, State, Stream};
 use crate::hosts::Host;
-use crate::remote::{self, Cause, Trouble};
+use crate::remote::{self, Cause, Keep, Trouble};
 
-/// What is kept of one output stream.
-const MAX_OUTPUT: u64 = 1 << 20;
-/// How long one step may take: the longest is a first run of cfagent.
-pub(super) const PATIENCE: Duration = Duration::from_secs(900);
-/// ssh's own status for trouble of its own.
-const SSH_TROUBLE: i32 = 255;
+use super::process::{MAX_OUTPUT, PATIENCE};
+
+/// So many hosts may have input of their own in one go: each is an open file.
+const AT_ONCE: usize = 400;
 
 /// What is run there: takes the script and its arguments, one line without quotes as [`remote::script`] wants it.
 const RUN: &str = concat!(
@@ -25,6 +20,19 @@ const RUN: &str = concat!(
     "while [ $n -gt 0 ]; do a=$(printf %b. \"$1\"); shift; set -- \"$@\" \"${a%.}\"; n=$((n-1)); done; ",
     "exec /bin/sh -c \"$S\" csync_wizard \"$@\"",
 );
+
+/// One host's part of a step: a fixed script, and its data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// The host.
+    pub host: String,
+    /// What `/bin/sh` runs there, as root.
+    pub script: &'static str,
+    /// Its arguments, `$1 …`.
+    pub args: Vec<String>,
+    /// Its standard input.
+    pub stdin: Vec<u8>,
+}
 
 /// What a script left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +43,8 @@ pub struct Output {
     pub stdout: Vec<u8>,
     /// Standard error, at most 1 MiB.
     pub stderr: Vec<u8>,
+    /// When its first words arrived here.
+    pub heard: Option<SystemTime>,
 }
 
 impl Output {
@@ -57,165 +67,244 @@ pub enum RemoteError {
     /// The machine could not be reached, or let us not in.
     #[error("{0}")]
     Unreachable(Trouble),
-    /// ssh could not be started here.
+    /// ssh could not be started here, or did not come to an end.
     #[error("cannot run ssh: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Something that runs a script on a machine. Several threads use it at once.
-pub trait Remote: Sync {
-    /// Runs `/bin/sh` with the script and its arguments `$1 …` as root on the host; `stdin` is the script's input.
+/// Something that runs scripts on machines.
+pub trait Remote {
+    /// Runs a script on one host.
     ///
     /// # Errors
     /// [`RemoteError`] when it did not run at all; a script that failed is an [`Output`] with its status.
-    fn run(&self, host: &str, script: &str, args: &[&str], stdin: &[u8]) -> Result<Output, RemoteError>;
+    fn run(&self, order: &Order) -> Result<Output, RemoteError>;
+
+    /// Runs a script on each of many hosts, side by side where that is possible. As many results as orders, in order.
+    fn run_all(&self, orders: &[Order]) -> Vec<Result<Output, RemoteError>> {
+        orders.iter().map(|order| self.run(order)).collect()
+    }
 }
 
-/// The system's own ssh, asking nothing: ssh_config, agents and jump hosts keep working.
-#[derive(Clone, Debug)]
+/// Told how many hosts of how many are done.
+pub type Progress = Box<dyn Fn(usize, usize)>;
+
+/// The system's own ssh, asking nothing: ssh_config, agents and jump hosts keep working. Many hosts are served at once, by
+/// the engine of the fan-out tools, and a connection serves all steps.
+#[derive(Default)]
 pub struct Ssh {
     ssh: remote::Ssh,
+    progress: Option<Progress>,
 }
 
-impl Default for Ssh {
-    fn default() -> Self {
+impl Ssh {
+    /// As root. `keep`: how connections are kept from one step to the next.
+    pub fn new(keep: Option<Keep>, progress: Option<Progress>) -> Self {
         Ssh {
             ssh: remote::Ssh {
                 user: Some("root".to_string()),
+                keep,
                 ..remote::Ssh::default()
             },
+            progress,
         }
+    }
+
+    /// `before` of `total` hosts were served already.
+    fn part(&self, orders: &[Order], before: usize, total: usize) -> Vec<Result<Output, RemoteError>> {
+        let calls: Vec<Call<'_>> = orders
+            .iter()
+            .map(|order| Call {
+                order,
+                name: &order.host,
+                ssh: self.ssh.clone(),
+            })
+            .collect();
+        let told = |done: usize| {
+            if let Some(progress) = &self.progress {
+                progress(before + done, total);
+            }
+        };
+        let mut results = fan_out(&calls, &told);
+        // The host's key may be pinned under its short name, in a file that ssh reads for that name only. The connection
+        // goes to the full name all the same and is made only if the key is that one.
+        let (mut places, mut again) = (Vec::new(), Vec::new());
+        for (place, (order, result)) in orders.iter().zip(&results).enumerate() {
+            if let (Err(RemoteError::Unreachable(trouble)), Some((short, _))) = (result, order.host.split_once('.'))
+                && trouble.cause == Cause::HostKeyUnknown
+            {
+                let mut ssh = self.ssh.clone();
+                ssh.options.push(format!("HostName={}", order.host));
+                ssh.options.push(format!("HostKeyAlias={short}"));
+                let name = short;
+                places.push(place);
+                again.push(Call { order, name, ssh });
+            }
+        }
+        if !again.is_empty() {
+            for (place, result) in places.into_iter().zip(fan_out(&again, &|_| {})) {
+                if !matches!(result, Err(RemoteError::Unreachable(_))) {
+                    results[place] = result;
+                }
+            }
+        }
+        results
     }
 }
 
 impl Remote for Ssh {
-    fn run(&self, host: &str, script: &str, args: &[&str], stdin: &[u8]) -> Result<Output, RemoteError> {
-        match call(&self.ssh, host, script, args, stdin) {
-            Err(RemoteError::Unreachable(trouble)) if trouble.cause == Cause::HostKeyUnknown => {
-                // The host's key may be pinned under its short name, in a file that ssh reads for that name only. The
-                // connection goes to the full name all the same and is made only if the key is that one.
-                let Some((short, _)) = host.split_once('.') else {
-                    return Err(RemoteError::Unreachable(trouble));
-                };
-                let mut alias = self.ssh.clone();
-                alias.options.push(format!("HostName={host}"));
-                alias.options.push(format!("HostKeyAlias={short}"));
-                match call(&alias, short, script, args, stdin) {
-                    Err(RemoteError::Unreachable(_)) => Err(RemoteError::Unreachable(trouble)),
-                    other => other,
-                }
-            }
-            other => other,
+    fn run(&self, order: &Order) -> Result<Output, RemoteError> {
+        let mut results = self.part(std::slice::from_ref(order), 0, 1);
+        results
+            .pop()
+            .unwrap_or_else(|| Err(io::Error::other("no answer").into()))
+    }
+
+    fn run_all(&self, orders: &[Order]) -> Vec<Result<Output, RemoteError>> {
+        let mut results = Vec::with_capacity(orders.len());
+        for part in orders.chunks(AT_ONCE) {
+            results.extend(self.part(part, results.len(), orders.len()));
         }
+        results
     }
 }
 
-fn call(ssh: &remote::Ssh, host: &str, script: &str, args: &[&str], stdin: &[u8]) -> Result<Output, RemoteError> {
-    let host = Host::named(host).map_err(io::Error::other)?;
-    let launch = ssh.launch(&host, &line(script, args));
-    let (program, words) = launch.argv.split_first().ok_or_else(|| io::Error::other("no ssh"))?;
-    let mut command = Command::new(program);
-    // A process group of its own: control-c at the terminal must not end a step half way (CW-16).
-    command.args(words).process_group(0);
-    let output = feed(&mut command, stdin)?;
-    match output.status {
-        SSH_TROUBLE => Err(RemoteError::Unreachable(remote::explain(&output.stderr).unwrap_or(
-            Trouble {
-                cause: Cause::Setup,
-                said: output.last_words(),
-            },
-        ))),
-        _ => Ok(output),
+/// An order, and the way to its host.
+struct Call<'a> {
+    order: &'a Order,
+    /// What ssh is told.
+    name: &'a str,
+    ssh: remote::Ssh,
+}
+
+fn fan_out(calls: &[Call<'_>], told: &dyn Fn(usize)) -> Vec<Result<Output, RemoteError>> {
+    let mut said = Said {
+        outputs: vec![Output::default(); calls.len()],
+        done: 0,
+        told,
+    };
+    let options = fan::Options {
+        command_timeout: Some(PATIENCE),
+        // A key of the terminal must not end a step half way (CW-16).
+        apart: true,
+        ..fan::Options::default()
+    };
+    let reports = jobs(calls).and_then(|jobs| fan::run(&jobs, &options, None, &mut said));
+    match reports {
+        Ok(reports) => reports
+            .into_iter()
+            .zip(said.outputs)
+            .map(|(report, output)| ended(report.state, output))
+            .collect(),
+        Err(error) => calls
+            .iter()
+            .map(|_| Err(io::Error::new(error.kind(), error.to_string()).into()))
+            .collect(),
     }
+}
+
+fn jobs(calls: &[Call<'_>]) -> io::Result<Vec<Job>> {
+    // Most hosts are given the same.
+    let mut spools: HashMap<&[u8], Arc<Spool>> = HashMap::new();
+    let mut jobs = Vec::with_capacity(calls.len());
+    for Call { order, name, ssh } in calls {
+        let input = match (order.stdin.as_slice(), spools.get(order.stdin.as_slice())) {
+            ([], _) => Input::Nothing,
+            (_, Some(spool)) => Input::Spool(Arc::clone(spool)),
+            (bytes, None) => {
+                // In memory: it may be a key.
+                let mut spool = Spool::in_memory()?;
+                spool.write_all(bytes)?;
+                let spool = Arc::new(spool);
+                spools.insert(bytes, Arc::clone(&spool));
+                Input::Spool(spool)
+            }
+        };
+        let host = Host::named(name).map_err(io::Error::other)?;
+        jobs.push(Job {
+            launch: ssh.launch(&host, &line(order)),
+            host,
+            input,
+        });
+    }
+    Ok(jobs)
 }
 
 /// What ssh hands to the remote login shell.
-fn line(script: &str, args: &[&str]) -> Vec<std::ffi::OsString> {
-    let mut words = vec![script.as_bytes()];
-    words.extend(args.iter().map(|arg| arg.as_bytes()));
+fn line(order: &Order) -> Vec<std::ffi::OsString> {
+    let mut words = vec![order.script.as_bytes()];
+    words.extend(order.args.iter().map(String::as_bytes));
     remote::script(RUN, &words)
 }
 
-/// Runs a command with input, keeping what it says. One that takes longer than [`PATIENCE`] is ended, with all of its
-/// process group if it leads one.
-///
-/// # Errors
-/// What the system says when it cannot be started or waited for, and a time-out.
-pub fn feed(command: &mut Command, stdin: &[u8]) -> io::Result<Output> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let (input, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    thread::scope(|scope| {
-        let out = scope.spawn(|| drain(stdout));
-        let err = scope.spawn(|| drain(stderr));
-        scope.spawn(|| {
-            if let Some(mut input) = input {
-                // A script that does not read to the end fails by its own status.
-                let _ = input.write_all(stdin);
-            }
-        });
-        let status = await_end(&mut child, PATIENCE);
-        Ok(Output {
-            stdout: out.join().unwrap_or_default(),
-            stderr: err.join().unwrap_or_default(),
-            status: status?,
-        })
-    })
+fn ended(state: State, mut output: Output) -> Result<Output, RemoteError> {
+    match state {
+        State::Exited(status) => {
+            output.status = i32::from(status);
+            Ok(output)
+        }
+        State::Killed(signal) => {
+            output.status = 128 + signal;
+            Ok(output)
+        }
+        State::TimedOut(limit) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("it did not end within {} seconds", limit.as_secs()),
+        )
+        .into()),
+        State::Unreachable(trouble) => Err(RemoteError::Unreachable(trouble)),
+        State::NotStarted(why) => Err(io::Error::other(why).into()),
+        State::Cancelled => Err(io::Error::from(io::ErrorKind::Interrupted).into()),
+    }
 }
 
-/// Waits for a program; ends it when it takes too long. Gives its status, 128 + n when signal n ended it.
-///
-/// # Errors
-/// [`io::ErrorKind::TimedOut`], and what the system says.
-pub(super) fn await_end(child: &mut Child, patience: Duration) -> io::Result<i32> {
-    let deadline = Instant::now() + patience;
-    let mut pause = Duration::from_millis(2);
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status
-                .code()
-                .unwrap_or_else(|| 128 + status.signal().unwrap_or_default()));
-        }
-        if Instant::now() >= deadline {
-            break;
-        }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(50));
-    }
-    // What does not lead a group of its own is killed alone.
-    let group = i32::try_from(child.id()).map(Pid::from_raw);
-    if let Ok(group) = group {
-        let _ = killpg(group, Signal::SIGKILL);
-    }
-    child.kill()?;
-    child.wait()?;
-    Err(io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!("it did not end within {} seconds", patience.as_secs()),
-    ))
+/// Keeps what hosts say.
+struct Said<'a> {
+    outputs: Vec<Output>,
+    done: usize,
+    told: &'a dyn Fn(usize),
 }
 
-/// Reads to the end, so that the writer never blocks, and keeps the first part.
-fn drain(stream: Option<impl Read>) -> Vec<u8> {
-    let mut kept = Vec::new();
-    if let Some(mut stream) = stream {
-        let _ = stream.by_ref().take(MAX_OUTPUT).read_to_end(&mut kept);
-        let _ = io::copy(&mut stream, &mut io::sink());
+impl Sink for Said<'_> {
+    fn started(&mut self, job: usize) {
+        // What an attempt said that did not get through is not the answer.
+        self.outputs[job] = Output::default();
     }
-    kept
+
+    fn line(&mut self, job: usize, _: &Host, stream: Stream, line: &[u8]) {
+        let output = &mut self.outputs[job];
+        output.heard.get_or_insert_with(SystemTime::now);
+        let text = match stream {
+            Stream::Out => &mut output.stdout,
+            Stream::Err => &mut output.stderr,
+        };
+        if text.len() + line.len() < MAX_OUTPUT {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+    }
+
+    fn done(&mut self, _: usize, _: &Report) {
+        self.done += 1;
+        (self.told)(self.done);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::process::feed;
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn every_word_reaches_the_script_as_it_is_whatever_the_login_shell() {
         let words = ["a b", "it's", "$(reboot)", "`x`", "!!", "a\nb\n", "", "\\0101"];
-        let line = line("set -e\nprintf '[%s]' \"$@\" # it's\n", &words);
+        let line = line(&Order {
+            host: "h".into(),
+            script: "set -e\nprintf '[%s]' \"$@\" # it's\n",
+            args: words.map(String::from).to_vec(),
+            stdin: Vec::new(),
+        });
         let out = feed(Command::new("/bin/sh").arg("-c").args(&line), b"").unwrap();
         assert_eq!(
             String::from_utf8(out.stdout).unwrap(),
@@ -223,30 +312,72 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_program_that_hangs_is_ended_with_all_it_started() {
-        let start = Instant::now();
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", "sleep 60 & wait"])
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let error = await_end(&mut child, Duration::from_millis(200)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        // The sleep held the pipe open too.
-        drain(child.stdout.take());
-        assert!(start.elapsed() < Duration::from_secs(10));
+    /// Stands in for ssh: `-E log` first, then options, `--`, the host, the command.
+    fn stand_in(dir: &std::path::Path, body: &str) -> Ssh {
+        let program = dir.join("ssh");
+        let text = format!(
+            "#!/bin/sh\n[ \"$1\" != -E ] || {{ log=$2; shift 2; }}\nwhile [ \"$1\" != -- ]; do shift; done\nhost=$2\nshift 2\n{body}\n"
+        );
+        // Not written by this process, which other tests may be copying just now, with the open file.
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh"])
+            .arg(&program);
+        assert_eq!(feed(&mut command, text.as_bytes()).unwrap().status, 0);
+        let mut ssh = Ssh::new(None, None);
+        ssh.ssh.program = program;
+        ssh
     }
 
     #[test]
-    fn more_output_than_is_kept_does_not_block() {
-        let out = feed(
-            Command::new("/bin/sh").args(["-c", "head -c 3000000 /dev/zero; cat >/dev/null; echo end >&2; exit 3"]),
-            &vec![b'x'; 2_000_000],
-        )
-        .unwrap();
-        assert_eq!((out.status, out.stdout.len() as u64), (3, MAX_OUTPUT));
-        assert_eq!(out.last_words(), "end");
+    fn many_hosts_answer_each_for_itself_and_one_that_is_away_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let ssh = stand_in(
+            dir.path(),
+            "case $host in\nh7.*) echo 'ssh: connect to host h7 port 22: No route to host' >\"$log\"; exit 255;;\nesac\n\
+             export host; exec /bin/sh -c \"$*\"",
+        );
+        let orders: Vec<Order> = (0..12)
+            .map(|n| Order {
+                host: format!("h{n}.example.com"),
+                script: "cat; echo \"$1 $host\"; exit \"$2\"",
+                args: vec![format!("it's {n}"), n.to_string()],
+                stdin: if n % 2 == 0 { b"even\n".to_vec() } else { Vec::new() },
+            })
+            .collect();
+        let results = ssh.run_all(&orders);
+        assert_eq!(results.len(), orders.len());
+        for (n, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(output) => {
+                    let even = if n % 2 == 0 { "even\n" } else { "" };
+                    let wanted = format!("{even}it's {n} h{n}.example.com\n");
+                    assert_eq!(String::from_utf8(output.stdout).unwrap(), wanted);
+                    assert_eq!(output.status, i32::try_from(n).unwrap());
+                    assert!(output.heard.is_some());
+                }
+                Err(error) => {
+                    assert_eq!(n, 7, "{error}");
+                    assert!(matches!(error, RemoteError::Unreachable(_)), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_runs_for_a_host_is_out_of_reach_of_the_keys_of_the_terminal_cw_16() {
+        let dir = tempfile::tempdir().unwrap();
+        let ssh = stand_in(dir.path(), "exec /bin/sh -c \"$*\"");
+        let order = Order {
+            host: "h.example.com".into(),
+            script: "read -r pid name state parent group rest </proc/$$/stat; echo $group",
+            ..Order::default()
+        };
+        let group: i32 = String::from_utf8(ssh.run(&order).unwrap().stdout)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        assert_ne!(group, nix::unistd::getpgrp().as_raw());
     }
 }

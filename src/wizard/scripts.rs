@@ -19,18 +19,72 @@ hostname
 /// Status of [`SET_UP`] when everything is in place but the run of cfagent failed.
 pub const AGENT_FAILED: i32 = 93;
 
-/// Makes the client's key pair unless it has one; prints the public half (KY-01) and then its start-up file. An existing
-/// key is never overwritten.
+/// Notes in WORK/wizard.before how this system is before the run `$1` changes it, once for each run: its policy, its start-up file,
+/// what it trusts at the master's addresses `$2 …`, whether cfservd runs. Makes its key pair unless it has one; prints the
+/// public half (KY-01) and then its start-up file. An existing key is never overwritten.
 pub const KEY: &str = r#"
 set -eu
 R=${DSAU_ROOT:-}
-keys=$R/var/opt/dsau/cfengine/ppkeys
+run=$1
+shift
+work=$R/var/opt/dsau/cfengine
+keys=$work/ppkeys
+rc=$R/etc/rc.config.d/cfservd
+old=$work/wizard.before
+if [ "$(cat "$old/run" 2>/dev/null)" != "$run" ]; then
+    rm -rf "$old"
+    (umask 077; mkdir -p "$old")
+    keep() { [ ! -e "$1" ] || cp -p "$1" "$old/$2"; }
+    keep "$work/inputs/update.conf" update.conf
+    keep "$work/inputs/cfservd.conf" cfservd.conf
+    keep "$rc" rc
+    for address in "$@"; do keep "$keys/root-$address.pub" "root-$address.pub"; done
+    pid=$(cat "$work/cfservd.pid" 2>/dev/null || :)
+    [ "$(cat "/proc/${pid:-none}/comm" 2>/dev/null)" != cfservd ] || : >"$old/running"
+    echo "$run" >"$old/run"
+fi
 if [ ! -f "$keys/localhost.priv" ] || [ ! -f "$keys/localhost.pub" ]; then
     "$R/opt/dsau/sbin/cfkey" </dev/null >&2
 fi
 cat "$keys/localhost.pub"
-rc=$R/etc/rc.config.d/cfservd
 [ ! -e "$rc" ] || cat "$rc"
+"#;
+
+/// Puts back what [`KEY`] noted in the run `$1`, for the same addresses; nothing where it noted nothing. A system that had
+/// no policy has none again: what arrived meanwhile is kept aside.
+pub const UNDO: &str = r#"
+set -eu
+R=${DSAU_ROOT:-}
+run=$1
+shift
+work=$R/var/opt/dsau/cfengine
+old=$work/wizard.before
+[ "$(cat "$old/run" 2>/dev/null)" = "$run" ] || exit 0
+back() { # saved name, place
+    if [ -e "$old/$1" ]; then
+        mkdir -p "$(dirname "$2")"
+        cp -p "$old/$1" "$2.back"
+        mv -f "$2.back" "$2"
+    else
+        rm -f "$2"
+    fi
+}
+if [ ! -e "$old/update.conf" ] && [ -d "$work/inputs" ] && [ ! -e "$old/aside" ]; then
+    rm -rf "$work/inputs.removed"
+    mv "$work/inputs" "$work/inputs.removed"
+    : >"$old/aside"
+fi
+mkdir -p "$work/inputs"
+back update.conf "$work/inputs/update.conf"
+back cfservd.conf "$work/inputs/cfservd.conf"
+back rc "$R/etc/rc.config.d/cfservd"
+for address in "$@"; do back "root-$address.pub" "$work/ppkeys/root-$address.pub"; done
+verb=stop
+[ ! -e "$old/running" ] || verb=restart
+said=$work/.undo.$$
+trap 'rm -f "$said"' EXIT
+"$R/sbin/init.d/cfservd" "$verb" </dev/null >"$said" 2>&1 || { cat "$said" >&2; exit 1; }
+rm -rf "$old"
 "#;
 
 /// Trusts the key on standard input for root at each of the addresses `$@` (KY-06).
@@ -71,13 +125,6 @@ last=$(tail -c 1 "$hosts" | od -An -tx1 | tr -d ' ')
 [ -z "$last" ] || [ "$last" = 0a ] || echo >>"$hosts"
 printf '%s\t%s %s\n' "$1" "$name" "$short" >>"$hosts"
 echo added
-"#;
-
-/// Prints a file under the prefix, or nothing where there is none.
-pub const READ: &str = r#"
-set -eu
-file=${DSAU_ROOT:-}$1
-[ ! -e "$file" ] || cat "$file"
 "#;
 
 /// Puts standard input, `$3` bytes long, into the file `$1` with mode `$2`, whole or not at all.
@@ -138,16 +185,17 @@ trap 'rm -f "$said"' EXIT
 "$R/sbin/init.d/cfservd" restart </dev/null >"$said" 2>&1 || { cat "$said" >&2; exit 1; }
 "#;
 
-/// Ends management: no cfservd, no start at boot, no policy, the master's key at the addresses `$@` forgotten. The policy
-/// files are kept aside.
+/// Ends management: no cfservd, no policy, the master's key at the addresses `$@` forgotten. The policy files are kept aside.
+/// Prints the start-up file.
 pub const FORGET: &str = r#"
 set -eu
 R=${DSAU_ROOT:-}
 work=$R/var/opt/dsau/cfengine
+rc=$R/etc/rc.config.d/cfservd
 said=$work/.stop.$$
 trap 'rm -f "$said"' EXIT
 "$R/sbin/init.d/cfservd" stop </dev/null >"$said" 2>&1 || { cat "$said" >&2; exit 1; }
-if [ -d "$work/inputs" ]; then
+if [ -e "$work/inputs/update.conf" ]; then
     rm -rf "$work/inputs.removed"
     mv "$work/inputs" "$work/inputs.removed"
     mkdir "$work/inputs"
@@ -155,16 +203,16 @@ fi
 for address in "$@"; do
     rm -f "$work/ppkeys/root-$address.pub"
 done
+[ ! -e "$rc" ] || cat "$rc"
 "#;
 
-/// Makes a second key pair beside the one in use; prints the public half.
+/// Makes a second key pair beside the one in use.
 pub const STAGE_KEY: &str = r#"
 set -eu
 R=${DSAU_ROOT:-}
 keys=$R/var/opt/dsau/cfengine/ppkeys
 rm -f "$keys/next.priv" "$keys/next.pub"
 "$R/opt/dsau/sbin/cfkey" -f "$keys/next" </dev/null >&2
-cat "$keys/next.pub"
 "#;
 
 /// Forgets the second pair.
@@ -173,10 +221,40 @@ keys=${DSAU_ROOT:-}/var/opt/dsau/cfengine/ppkeys
 rm -f "$keys/next.priv" "$keys/next.pub"
 "#;
 
-/// Takes the second pair into use. The old one is gone with it: that is why new keys are made.
+/// Takes the second pair into use, where there is one, and prints the public half that is in use then. The old pair is gone
+/// with it: that is why new keys are made.
 pub const SWITCH_KEY: &str = r#"
 set -eu
 keys=${DSAU_ROOT:-}/var/opt/dsau/cfengine/ppkeys
 [ ! -e "$keys/next.priv" ] || mv -f "$keys/next.priv" "$keys/localhost.priv"
 [ ! -e "$keys/next.pub" ] || mv -f "$keys/next.pub" "$keys/localhost.pub"
+cat "$keys/localhost.pub"
+"#;
+
+/// Prints how this system is, a word and what it says on each line: its time, its key, what it trusts at the master's
+/// addresses `$@`, its policy files, whether cfservd runs, how the last run of cfagent ended, what a run would change now.
+pub const LOOK: &str = r#"
+R=${DSAU_ROOT:-}
+work=$R/var/opt/dsau/cfengine
+date '+now %s'
+[ -x "$R/opt/dsau/sbin/cfagent" ] || exit 90
+digest() { sha256sum <"$1" | cut -c 1-64; }
+[ ! -f "$work/ppkeys/localhost.pub" ] || echo "key $(digest "$work/ppkeys/localhost.pub")"
+for address in "$@"; do
+    file=$work/ppkeys/root-$address.pub
+    [ ! -f "$file" ] || echo "trusts $(digest "$file")"
+done
+for name in update.conf cf.main cfagent.conf cfservd.conf cfrun.hosts; do
+    file=$work/inputs/$name
+    [ ! -f "$file" ] || echo "policy $name $(digest "$file")"
+done
+pid=$(cat "$work/cfservd.pid" 2>/dev/null)
+[ "$(cat "/proc/${pid:-none}/comm" 2>/dev/null)" != cfservd ] || echo running
+grep -q '^CSYNC_CONFIGURED=1' "$R/etc/rc.config.d/cfservd" 2>/dev/null && echo boot
+last=$("$R/opt/dsau/sbin/cfshow" --last --json 2>/dev/null | tail -n 1)
+[ -z "$last" ] || echo "last $last"
+[ -f "$work/inputs/update.conf" ] || exit 0
+drift=$("$R/opt/dsau/sbin/cfagent" --dry-run --no-lock --no-splay --json </dev/null 2>/dev/null | tail -n 1)
+[ -z "$drift" ] || echo "drift $drift"
+exit 0
 "#;

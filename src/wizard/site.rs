@@ -13,7 +13,7 @@ use crate::sys::Paths;
 
 use super::client::CONFIGURED;
 use super::error::WizardError;
-use super::local::USER;
+use super::local::{self, USER};
 use super::names::Names;
 
 /// The current configuration.
@@ -63,7 +63,7 @@ impl Site {
             policy_host: line("update.conf", "policyhost")?,
             domain_list: line("cfservd.conf", "domain_list")?,
             clients,
-            running: running(paths),
+            running: local::daemon(paths, "cfservd"),
             at_boot,
             main: inputs.join("cf.main"),
         })
@@ -115,17 +115,6 @@ impl Site {
         ));
         text
     }
-}
-
-/// The process in cfservd's pid file, if it is cfservd.
-fn running(paths: &Paths) -> Option<u32> {
-    let pid: u32 = fs::read_to_string(paths.pid_file("cfservd"))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    (name.trim() == "cfservd").then_some(pid)
 }
 
 /// The value of the first `name = ( value )` line that is not a comment.

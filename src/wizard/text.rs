@@ -129,6 +129,39 @@ pub fn removed(name: &str) -> String {
 pub const KEYS: &str = "This option will create new cfengine keys on the master server and on all managed clients, and distribute \
 them. Every managed client must be reachable; otherwise nothing is changed.";
 
+/// CW-21: what starts cfagent here while the configuration changes.
+pub fn scheduler(init: &std::path::Path) -> String {
+    format!(
+        "cfexecd is running on this system. It may start cfagent while the configuration is being changed: stop it for the time \
+         being with '{} stop'.\n",
+        init.join("cfexecd").display()
+    )
+}
+
+/// What the last run left.
+pub fn interrupted(doing: &str) -> String {
+    format!("\nThe last run of this wizard was interrupted while it {doing}.")
+}
+
+/// After taking it back.
+pub const TAKEN_BACK: &str = "Its changes have been taken back.";
+
+/// The same for a run that left no word of what it did.
+pub const FILES_TAKEN_BACK: &str = "\nThe last run of this wizard was interrupted. Its changes to the configuration files of this \
+                                    system have been taken back.";
+
+/// Half of the systems may have new keys.
+pub const KEYS_GO_ON: &str =
+    "\nThe last run of this wizard was interrupted while it took new keys into use. That is being finished now.";
+
+/// After a run in which not all went well.
+pub fn remaining(done: usize, all: usize) -> String {
+    let them = if all - done == 1 { "the other one" } else { "the others" };
+    format!(
+        "{done} of {all} clients are configured. 'csync_wizard --retry' configures {them}, once what is wrong has been put right."
+    )
+}
+
 /// Folds paragraphs at 80 columns. Lines keep their breaks and their indent.
 pub fn fold(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);

@@ -1,224 +1,14 @@
-//! `csync_wizard` as a user runs it: a master and its clients in one directory. What would run on a client over ssh runs
-//! here, under the client's own prefix, with the same scripts, the real cfkey and the real start script.
+//! `csync_wizard` as a user runs it: a master and its clients in one directory (`wizard_site`).
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
-use std::net::IpAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
-use std::sync::Mutex;
 
 use dsau::diag::Exit;
-use dsau::remote::{Cause, Trouble};
-use dsau::sys::Paths;
-use dsau::wizard::{Action, Answers, Lines, Names, Output, Remote, RemoteError, Replay, Wizard, WizardError, feed};
+use dsau::wizard::{Action, Answers};
 use predicates::prelude::*;
 
-/// A master and the machines around it.
-struct Site {
-    top: tempfile::TempDir,
-    /// Hosts that do not answer.
-    dead: Mutex<BTreeSet<String>>,
-    /// Hosts whose next script that holds this text fails.
-    broken: Mutex<Option<(String, &'static str)>>,
-}
-
-/// Stands in for cfservd and cfagent: notes that it was called. The name in /proc must be that of a cfservd for the start
-/// script, so it is a copy of sleep.
-const AGENT: &str = "#!/bin/sh\necho \"agent $*\" >>\"${DSAU_ROOT}/called\"\n[ ! -e \"${DSAU_ROOT}/agent-fails\" ]\n";
-
-impl Site {
-    fn new(hosts: &[&str]) -> Site {
-        let site = Site {
-            top: tempfile::tempdir().unwrap(),
-            dead: Mutex::default(),
-            broken: Mutex::default(),
-        };
-        for host in hosts {
-            site.install(host);
-        }
-        site
-    }
-
-    fn root(&self, host: &str) -> PathBuf {
-        self.top.path().join(host)
-    }
-
-    fn paths(&self) -> Paths {
-        Paths::under(self.root("m"))
-    }
-
-    fn install(&self, host: &str) {
-        let root = self.root(host);
-        for dir in [
-            "opt/dsau/sbin",
-            "sbin/init.d",
-            "etc/rc.config.d",
-            "opt/dsau/share/cfengine",
-        ] {
-            fs::create_dir_all(root.join(dir)).unwrap();
-        }
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-        symlink(
-            source.join("share/templates/cfengine"),
-            root.join("opt/dsau/share/cfengine/templates"),
-        )
-        .unwrap();
-        symlink(env!("CARGO_BIN_EXE_cfkey"), root.join("opt/dsau/sbin/cfkey")).unwrap();
-        self.program(host, "opt/dsau/sbin/cfagent", AGENT);
-        // A service that notes its verbs. Its process is a real one, called cfservd.
-        fs::copy("/bin/sleep", root.join("opt/dsau/sbin/cfservd")).unwrap();
-        let service = "#!/bin/sh\nset -u\nR=$DSAU_ROOT\npid=$R/var/opt/dsau/cfengine/cfservd.pid\n\
-             . \"$R/etc/rc.config.d/cfservd\"\necho \"service $1\" >>\"$R/called\"\n\
-             stop() { [ ! -e \"$pid\" ] || { kill $(cat \"$pid\"); rm -f \"$pid\"; }; }\n\
-             start() { [ \"$CSYNC_CONFIGURED\" = 1 ] || exit 2\n [ ! -e \"$R/service-fails\" ] || { echo no way; exit 1; }\n\
-             \"$R/opt/dsau/sbin/cfservd\" 60 >/dev/null 2>&1 & echo $! >\"$pid\"; sleep 0.05; }\n\
-             case $1 in start) start ;; stop) stop ;; restart) stop; start ;; esac\n";
-        self.program(host, "sbin/init.d/cfservd", service);
-        fs::copy(
-            source.join("init/rc.config.d/cfservd"),
-            root.join("etc/rc.config.d/cfservd"),
-        )
-        .unwrap();
-        fs::write(root.join("etc/hosts"), "127.0.0.1 localhost").unwrap();
-    }
-
-    fn program(&self, host: &str, name: &str, text: &str) {
-        let path = self.root(host).join(name);
-        let mut file = fs::File::create(&path).unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        drop(file);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    fn read(&self, host: &str, file: &str) -> String {
-        let path = self.root(host).join(file);
-        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-    }
-
-    fn exists(&self, host: &str, file: &str) -> bool {
-        self.root(host).join(file).exists()
-    }
-
-    /// Types `input` at the menu; gives the status and the screen.
-    fn menu(&self, input: &str) -> (Exit, String) {
-        let (mut input, mut screen) = (input.as_bytes(), Vec::new());
-        let mut dialog = Lines::new(&mut input, &mut screen, false);
-        let paths = self.paths();
-        let mut wizard = Wizard {
-            paths: &paths,
-            names: self,
-            remote: self,
-            dialog: &mut dialog,
-        };
-        let exit = wizard.menu().unwrap();
-        (exit, self.clean(screen))
-    }
-
-    fn replay(&self, answers: &Answers) -> (Result<Exit, WizardError>, String) {
-        let mut screen = Vec::new();
-        let mut dialog = Replay::new(&mut screen);
-        let paths = self.paths();
-        let mut wizard = Wizard {
-            paths: &paths,
-            names: self,
-            remote: self,
-            dialog: &mut dialog,
-        };
-        let exit = wizard.replay(answers);
-        (exit, self.clean(screen))
-    }
-
-    /// The screen without the prefix of the test.
-    fn clean(&self, screen: Vec<u8>) -> String {
-        let prefix = self.root("m").display().to_string();
-        String::from_utf8(screen).unwrap().replace(&prefix, "")
-    }
-
-    /// Every policy and start-up file of the master, to see that nothing changed.
-    fn state(&self) -> Vec<(String, String)> {
-        let mut list = Vec::new();
-        for dir in [
-            "var/opt/dsau/cfengine_master/inputs",
-            "var/opt/dsau/cfengine/inputs",
-            "etc/rc.config.d",
-        ] {
-            for entry in fs::read_dir(self.root("m").join(dir)).into_iter().flatten() {
-                let path = entry.unwrap().path();
-                list.push((path.display().to_string(), fs::read_to_string(path).unwrap()));
-            }
-        }
-        list.sort();
-        list
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        for entry in fs::read_dir(self.top.path()).into_iter().flatten().flatten() {
-            if let Ok(pid) = fs::read_to_string(entry.path().join("var/opt/dsau/cfengine/cfservd.pid")) {
-                let _ = Command::new("kill").arg(pid.trim()).output();
-            }
-        }
-    }
-}
-
-impl Names for Site {
-    fn own(&self) -> Option<String> {
-        Some("m".to_string())
-    }
-
-    fn canonical(&self, name: &str) -> Option<String> {
-        let short = name.split('.').next()?;
-        let domain = if short == "far" { "other.net" } else { "example.com" };
-        Some(format!("{short}.{domain}"))
-    }
-
-    fn addresses(&self, name: &str) -> Vec<IpAddr> {
-        let hosts = ["m", "c1", "c2", "far", "dead"];
-        let short = name.split('.').next().unwrap();
-        let known = hosts.iter().position(|host| *host == short);
-        known
-            .map(|n| format!("10.0.0.{}", n + 1).parse().unwrap())
-            .into_iter()
-            .collect()
-    }
-
-    fn interfaces(&self) -> Vec<IpAddr> {
-        vec!["10.0.0.1".parse().unwrap()]
-    }
-}
-
-impl Remote for Site {
-    fn run(&self, host: &str, script: &str, args: &[&str], stdin: &[u8]) -> Result<Output, RemoteError> {
-        assert!(host.contains('.'), "clients are called by their full names: {host}");
-        let short = host.split('.').next().unwrap();
-        if self.dead.lock().unwrap().contains(short) || !self.root(short).exists() {
-            return Err(unreachable(Cause::Auth, "Permission denied (publickey)."));
-        }
-        if let Some((who, what)) = &*self.broken.lock().unwrap()
-            && who == short
-            && script.contains(what)
-        {
-            return Err(unreachable(Cause::Lost, "closed by remote host"));
-        }
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", script, "csync_wizard"])
-            .args(args)
-            .env("DSAU_ROOT", self.root(short));
-        Ok(feed(&mut command, stdin)?)
-    }
-}
-
-fn unreachable(cause: Cause, said: &str) -> RemoteError {
-    RemoteError::Unreachable(Trouble {
-        cause,
-        said: said.to_string(),
-    })
-}
+use crate::wizard_site::Site;
 
 /// One blank for every run of white space.
 fn words(text: &str) -> String {
@@ -483,7 +273,7 @@ fn a_run_that_fails_on_the_master_is_taken_back_and_says_so() {
             .contains("ERROR: the configuration failed and was taken back: /sbin/init.d/cfservd failed: no way."),
         "{screen}"
     );
-    assert!(screen.contains("hint: the configuration files are as they were before"));
+    assert!(screen.contains("hint: everything is as it was before"));
     assert_eq!(before, site.state());
 }
 
@@ -740,4 +530,44 @@ fn the_tool_itself_ends_cleanly_at_the_end_of_its_input() {
         .assert()
         .success()
         .stdout(predicate::str::starts_with("Querying the system "));
+}
+
+#[test]
+fn the_options_of_the_tool_do_one_thing_each_and_end_with_the_status_of_the_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_csync_wizard"))
+            .env("DSAU_ROOT", dir.path())
+            .args(args)
+            .output()
+            .unwrap();
+        let said = [out.stdout, out.stderr].concat();
+        (out.status.code().unwrap(), String::from_utf8(said).unwrap())
+    };
+    assert_eq!(run(&["--backups"]), (0, String::new()));
+    assert_eq!(
+        run(&["--retry"]),
+        (0, "All clients that were named are configured.\n".to_string())
+    );
+    for args in [&["--undo"][..], &["--undo=newest"], &["--undo=v_20260101000000"]] {
+        let (code, said) = run(args);
+        assert_eq!(code, 3, "{said}");
+        assert!(said.starts_with("csync_wizard: there is no backup"), "{said}");
+        assert!(
+            said.contains("'csync_wizard --backups' lists those there are"),
+            "{said}"
+        );
+    }
+    let (code, said) = run(&["--check"]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("this system is not a cfengine master server"), "{said}");
+    for args in [
+        &["--json"][..],
+        &["--check", "--retry"],
+        &["--undo", "--backups"],
+        &["-f", "x", "--check"],
+    ] {
+        let (code, said) = run(args);
+        assert_eq!(code, 2, "{args:?}: {said}");
+    }
 }

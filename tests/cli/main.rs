@@ -53,3 +53,6 @@ mod survey;
 mod templates;
 mod tidying;
 mod undoing;
+mod wizard_crash;
+mod wizard_life;
+mod wizard_site;

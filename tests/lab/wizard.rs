@@ -265,14 +265,36 @@ fn a_wizard_that_is_killed_leaves_nothing_half_done_for_the_next_one() {
             2,
             "{moment}"
         );
-        assert!(
-            lab.read("master", "/etc/rc.config.d/cfservd")
-                .contains("\nCSYNC_CONFIGURED=0\n")
+        for host in ["master", "client1"] {
+            assert!(
+                lab.read(host, "/etc/rc.config.d/cfservd")
+                    .contains("\nCSYNC_CONFIGURED=0\n")
+            );
+            assert_eq!(lab.sh(host, "/sbin/init.d/cfservd status").code, 3, "{host} {moment}");
+        }
+        assert_eq!(
+            lab.sh("client1", &format!("ls {INPUTS}/update.conf")).code,
+            2,
+            "{moment}"
         );
     }
-    lab.write("master", "/root/answers", "CLIENT=client1\n");
-    lab.ok("master", "csync_wizard -f /root/answers");
+    // Or it is finished, where somebody says so.
+    let mut terminal = wizard(&lab);
+    terminal.send_line("1").unwrap();
+    answer(&mut terminal, "Would you like to manage clients? [N]: ", "y");
+    answer(&mut terminal, "Enter the name of the client to add: ", "client1");
+    answer(&mut terminal, "Enter the name of the client to add: ", "");
+    see(&mut terminal, "This may take a");
+    lab.sh("master", "pkill -9 csync_wizard");
+    let _ = terminal.exp_eof();
+    let screen = lab.ok("master", "printf 'y\n\n\n9\n' | csync_wizard");
+    assert!(
+        screen.contains("was interrupted while it set up the master server"),
+        "{screen}"
+    );
+    assert!(screen.contains("has completed the configuration"), "{screen}");
     lab.ok("client1", "cfagent --no-lock --no-splay");
+    lab.ok("master", "csync_wizard --check");
 }
 
 #[test]
@@ -310,4 +332,20 @@ fn the_start_script_honours_its_variable_and_stops_what_it_started_var_01() {
     );
     lab.ok("master", &format!("{script} stop; pgrep sleep"));
     lab.ok("master", &format!("{script} start && {script} status"));
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_told_before_anything_is_changed() {
+    let Some(lab) = lab(1, &[]) else { return };
+    let place = "/var/opt/dsau/cfengine_master";
+    lab.ok(
+        "master",
+        &format!("mkdir -p {place} && mount -t tmpfs -o ro none {place}"),
+    );
+    lab.write("master", "/root/answers", "");
+    let ran = lab.sh("master", "csync_wizard -f /root/answers");
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(ran.err.contains(&format!("cannot write in {place}: ")), "{}", ran.all());
+    assert_eq!(lab.sh("master", "ls /var/opt/dsau/cfengine/backups").code, 2);
+    lab.ok("master", &format!("umount {place} && csync_wizard -f /root/answers"));
 }
