@@ -201,3 +201,163 @@ fn an_example_is_compared_line_by_line_but_for_what_is_left_open() {
         assert_eq!(fits(&lines(wanted), &lines(said)), fine, "{wanted:?} {said:?}");
     }
 }
+
+/// A document of the top folder.
+fn document(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("share/doc").join(name);
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// Without what pages and guide write in different ways: the tool in front, an end that is left open.
+fn core(message: &str) -> String {
+    let mut text = message.replace('…', "...");
+    for tool in dsau::tools::ALL {
+        text = text
+            .strip_prefix(&format!("{}: ", tool.name))
+            .unwrap_or(&text)
+            .to_string();
+    }
+    let text = text.trim_end_matches("...").trim_end_matches(['.', ':', ' ']);
+    text.to_string()
+}
+
+/// The messages in the sections DIAGNOSTICS of all pages.
+fn diagnostics() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let man = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+    for entry in std::fs::read_dir(man).unwrap() {
+        let path = entry.unwrap().path();
+        let page = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let Some((_, rest)) = text.split_once(".Sh DIAGNOSTICS\n") else {
+            continue;
+        };
+        let section = rest.split("\n.Sh ").next().unwrap();
+        for line in section.lines() {
+            if let Some(item) = line.strip_prefix(".It ") {
+                found.push((page.clone(), core(item.trim_matches('"'))));
+            }
+        }
+    }
+    found
+}
+
+/// The messages of the guide: first cells that are code and nothing else.
+fn told() -> Vec<String> {
+    let guide = document("troubleshooting.md");
+    let cells = guide
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    cells.map(|(message, _)| core(message)).collect()
+}
+
+#[test]
+fn every_message_of_a_page_that_tells_of_trouble_is_in_the_guide() {
+    let (diagnostics, told) = (diagnostics(), told());
+    assert!(diagnostics.len() > 60, "{} messages", diagnostics.len());
+    let missing: Vec<String> = diagnostics
+        .iter()
+        .filter(|(_, message)| !told.contains(message))
+        .map(|(page, message)| format!("{page}: {message}"))
+        .collect();
+    assert!(missing.is_empty(), "not in troubleshooting.md:\n{}", missing.join("\n"));
+}
+
+/// All sources as one text, in which a string that goes on in the next line is one piece.
+fn sources() -> String {
+    fn gather(dir: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => gather(&path, text),
+                false => text.push_str(&std::fs::read_to_string(&path).unwrap_or_default()),
+            }
+        }
+    }
+    let mut text = String::new();
+    gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+    let mut whole = String::with_capacity(text.len());
+    for (n, piece) in text.split("\\\n").enumerate() {
+        whole.push_str(if n == 0 { piece } else { piece.trim_start() });
+    }
+    whole
+}
+
+#[test]
+fn every_message_of_the_guide_is_one_that_somebody_says() {
+    let (sources, known) = (sources(), diagnostics());
+    let mut wrong = Vec::new();
+    for message in told() {
+        if known.iter().any(|(_, other)| *other == message) {
+            continue;
+        }
+        // The longest part between the words that stand for something.
+        let mut parts = vec![String::new()];
+        for word in message.split(' ') {
+            let plain = word.trim_matches(|c: char| !c.is_alphanumeric());
+            match !plain.is_empty() && plain.chars().all(|c| c.is_ascii_uppercase()) {
+                true => parts.push(String::new()),
+                false => {
+                    let part = parts.last_mut().unwrap();
+                    part.push_str(if part.is_empty() { "" } else { " " });
+                    part.push_str(word);
+                }
+            }
+        }
+        let longest = parts.iter().max_by_key(|part| part.len()).unwrap();
+        if longest.len() < 12 || !sources.contains(longest.as_str()) {
+            wrong.push(format!("{message}: nobody says '{longest}'"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What stands between back quotes, and what is typed.
+fn commands(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut block = false;
+    for line in text.lines() {
+        if line.starts_with("```") {
+            block = !block;
+        } else if block {
+            found.extend(line.split_once("# ").map(|(_, command)| command.to_string()));
+        } else {
+            found.extend(line.split('`').skip(1).step_by(2).map(|span| span.replace("\\|", "|")));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_option_that_a_document_gives_one_of_our_tools_exists() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for name in ["quickstart.md", "manual.md", "migration.md", "troubleshooting.md"] {
+        for command in commands(&document(name)) {
+            let mut tool = None;
+            for word in command.split_whitespace() {
+                let plain = word.trim_matches(['(', ')', '\'', ';']);
+                let plain = plain.rsplit('/').next().unwrap_or(plain);
+                if let Some(found) = dsau::tools::ALL.iter().find(|tool| tool.name == plain) {
+                    tool = Some((found.name, (found.command)()));
+                } else if matches!(plain, "--" | "|" | "&&" | "#") {
+                    tool = None;
+                } else if let (Some(long), Some((name_of, table))) = (plain.strip_prefix("--"), &tool) {
+                    seen += 1;
+                    let long = long.split('=').next().unwrap();
+                    let known = table.get_arguments().any(|arg| {
+                        arg.get_long() == Some(long) || arg.get_all_aliases().is_some_and(|all| all.contains(&long))
+                    });
+                    if !known && !["help", "version"].contains(&long) {
+                        wrong.push(format!("{name}: {name_of} has no --{long}: {command}"));
+                    }
+                }
+                if word.ends_with(';') {
+                    tool = None;
+                }
+            }
+        }
+    }
+    assert!(seen > 30, "{seen} options were seen");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -6,7 +6,7 @@ use crate::harness::{Lab, Ran};
 const INPUTS: &str = "/var/opt/dsau/cfengine_master/inputs";
 
 /// The `scp` of the manual needs what an administrator has: a way in. (csshsetup has tests of its own.)
-fn way_in(lab: &Lab, from: &str, to: &str) {
+pub(crate) fn way_in(lab: &Lab, from: &str, to: &str) {
     lab.ok(
         from,
         "[ -e /root/.ssh/id_ed25519 ] || ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519",
