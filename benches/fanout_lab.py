@@ -126,13 +126,14 @@ class Lab:
 
     def peak(self, command):
         """The largest memory of the tool itself and of all its processes together, in MiB."""
-        tool, both = 0, 0
+        tool, both, most = 0, 0, 0
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         while process.poll() is None:
             parents, own, total = children(), {process.pid}, 0
             while more := {pid for pid, parent in parents.items() if parent in own} - own:
                 own |= more
-            own |= {int(pid) for pid in self.holders()}
+            calls = {int(pid) for pid in self.holders()}
+            own, most = own | calls, max(most, len(calls))
             for pid in own:
                 try:
                     with open(f"/proc/{pid}/smaps_rollup") as rollup:
@@ -146,8 +147,8 @@ class Lab:
                 pass
             both = max(both, total)
             time.sleep(0.02)
-        if process.returncode != 0:
-            sys.exit(f"{' '.join(command)}: {process.returncode}")
+        if process.returncode != 0 or most < 8:
+            sys.exit(f"{' '.join(command)}: {process.returncode}, {most} ssh at once")
         return tool / 1024, both / 1024
 
     def restore(self, text):

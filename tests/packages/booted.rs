@@ -1,4 +1,4 @@
-//! The package on machines with systemd as pid 1: from `dpkg -i` to a boot that brings the server up, and what an upgrade does.
+//! The package on machines with systemd as pid 1: from `apt install` to a boot that brings the server up, and what an upgrade does.
 
 use crate::harness::{able, deb, with_systemd};
 
@@ -22,7 +22,8 @@ fn a_machine_is_installed_configured_started_and_after_a_power_cut_it_is_up_agai
         r#"
         boot
         host '
-            dpkg -i /packages/dsau_*.deb
+            # All that it depends on is there: nothing is fetched.
+            apt-get install --no-install-recommends -y /packages/dsau_*.deb
             systemctl start cfservd
             same "$(systemctl is-active cfservd || true)" inactive "cfservd, not configured"
             live
@@ -55,7 +56,7 @@ fn an_upgrade_under_systemd_restarts_what_runs_and_nothing_that_was_stopped() {
         r#"
         boot
         host '
-            dpkg -i /packages/dsau_*.deb
+            apt-get install --no-install-recommends -y /packages/dsau_*.deb
             live
             systemctl start cfservd
             before=$(systemctl show -P MainPID cfservd)
@@ -70,7 +71,7 @@ fn an_upgrade_under_systemd_restarts_what_runs_and_nothing_that_was_stopped() {
                 echo $most >/run/most
             }
             asking &
-            dpkg --force-confold -i /packages/next.deb
+            apt-get install --no-install-recommends -y -o Dpkg::Options::=--force-confold /packages/next.deb
             : >/run/enough
             wait
             [ "$(cat /run/most)" -lt 40 ] || fail "refused $(cat /run/most) times in a row"
