@@ -3,6 +3,9 @@
 //!
 //! An input is cut into parts at its zero bytes; what a part means stands with each body. Nothing here does I/O.
 
+#[path = "protocol.rs"]
+pub mod protocol;
+
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -31,3 +31,4 @@ mod trees;
 pub use config::{Config, load};
 pub use rules::{Access, Decision, Pattern, Peer, Rule};
 pub use server::{Limits, Server};
+pub use session::{Refusal, Session, Step};

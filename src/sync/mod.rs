@@ -8,6 +8,7 @@
 //! | `connect` | addresses, TCP, keys, the greeting |
 //! | `remote` | a server as a [`crate::fsx::Source`]; starting its agent |
 //! | `patience` | when to come again to a server that is too busy |
+//! | `manifest` | a manifest as it arrives, checked reply by reply |
 //! | `order` | in which order a manifest comes |
 //! | `shelf` | manifests remembered from run to run |
 //! | `content` | a file as it arrives |
@@ -17,6 +18,7 @@
 mod assembly;
 mod connect;
 mod content;
+mod manifest;
 mod order;
 mod patch;
 mod patience;
@@ -25,7 +27,8 @@ mod shelf;
 
 pub use assembly::{Afar, Assembly, Plan};
 pub use connect::{Options, connect, port, resolve};
-pub use remote::{Listing, Remote};
+pub use manifest::{Listing, Manifest};
+pub use remote::Remote;
 pub use shelf::Shelf;
 
 /// Why a host cannot be asked: the original's words for the first thing that goes wrong.

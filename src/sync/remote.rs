@@ -9,16 +9,11 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::connect::{Dial, Greeted, next};
 use super::content::{Content, End};
-use super::order::Order;
+use super::manifest::{Listing, Manifest};
 use super::shelf::{self, Shelf};
 use crate::fsx::{Deliver, Entry, Olds, Select, Source, SourceError};
 use crate::tls::{ClientStream, Deadline};
 use crate::wire::{self, Reply, Request, WANT_SIZE, WANT_WINDOW, Want};
-
-/// The most entries a manifest may have before we stop listening: what the protocol says.
-const MAX_ENTRIES: usize = 1_000_000;
-/// The most bytes its entries may have as they are sent: a million of 512 bytes.
-const MAX_BYTES: usize = 512 << 20;
 
 /// A server we are connected to.
 pub struct Remote {
@@ -29,15 +24,6 @@ pub struct Remote {
     unread: Vec<(BString, String)>,
     notes: Vec<String>,
     shelf: Option<Box<dyn Shelf>>,
-}
-
-/// What a server says about a tree.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Listing {
-    /// It is what the digest the caller gave stands for.
-    Unchanged,
-    /// Its entries, and their digest for the next time.
-    Entries(Vec<Entry>, [u8; 32]),
 }
 
 impl Remote {
@@ -93,54 +79,19 @@ impl Remote {
 
     /// The manifest that was asked for, and its entries as they are encoded.
     fn hear(&mut self, id: u32, known: bool) -> Result<(Listing, Vec<u8>), SourceError> {
-        let mut entries: Vec<Entry> = Vec::new();
-        // Digested in one go at the end: that is much faster than entry by entry.
-        let mut body = Vec::new();
-        let mut order = Order::default();
+        let mut manifest = Manifest::new(known);
         loop {
-            match self.reply(id)? {
-                Reply::Alive => {}
-                Reply::Unchanged if known && entries.is_empty() => return Ok((Listing::Unchanged, body)),
-                Reply::Entries(more) => {
-                    if entries.len() + more.len() > MAX_ENTRIES || !self.unread.is_empty() {
-                        return Err(self.broken("a manifest that does not end"));
-                    }
-                    for entry in more {
-                        if !order.takes(&entry) {
-                            return Err(self.broken("a manifest in disorder"));
-                        }
-                        if wire::put_entry(&entry, &mut body).is_err() {
-                            return Err(self.broken("an entry that cannot be"));
-                        }
-                        if body.len() > MAX_BYTES {
-                            return Err(self.broken("a manifest that does not end"));
-                        }
-                        entries.push(entry);
-                    }
+            let reply = self.reply(id)?;
+            if let Reply::Error { code, text } = reply {
+                return Err(self.dial.said(code, &text));
+            }
+            match manifest.take(reply) {
+                Ok(None) => {}
+                Ok(Some(listing)) => {
+                    self.unread = manifest.unread;
+                    return Ok((listing, manifest.body));
                 }
-                Reply::Unread { path, text } => {
-                    if self.unread.len() >= MAX_ENTRIES || body.len() > MAX_BYTES {
-                        return Err(self.broken("a manifest that does not end"));
-                    }
-                    let mut scratch = Vec::new();
-                    let why = crate::log::clean(&text.to_string());
-                    let reply = Reply::Unread {
-                        path: path.clone(),
-                        text,
-                    };
-                    if reply.encode(0, &mut scratch).is_ok() {
-                        body.extend_from_slice(scratch.get(wire::HEADER..).unwrap_or_default());
-                    }
-                    self.unread.push((path, why));
-                }
-                Reply::ManifestEnd { count, digest } => {
-                    if count != entries.len() as u64 || digest != crate::digest::blake3(&body) {
-                        return Err(self.broken("a manifest that does not agree with its digest"));
-                    }
-                    return Ok((Listing::Entries(entries, digest), body));
-                }
-                Reply::Error { code, text } => return Err(self.dial.said(code, &text)),
-                _ => return Err(self.broken("a reply that does not belong into a manifest")),
+                Err(what) => return Err(self.broken(what)),
             }
         }
     }

@@ -36,6 +36,7 @@ mod interactive;
 mod large;
 mod lint;
 mod looks;
+mod malformed;
 mod many;
 mod methods;
 mod mounts;
