@@ -12,6 +12,8 @@
 //! | `exec` | starting the agent for cfrun |
 //! | `seen` | clients that were here, until they are written down |
 //! | `connection` | one connection: reads requests, does what the session says |
+//! | `porch` | connections that have not said a word yet |
+//! | `seats` | how many may be connected, and who goes when there is no room |
 //! | `server` | the listener, threads, limits |
 
 mod chunks;
@@ -20,7 +22,9 @@ mod connection;
 mod exec;
 mod files;
 mod identity;
+mod porch;
 mod rules;
+mod seats;
 mod seen;
 mod server;
 mod session;

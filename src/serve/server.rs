@@ -1,16 +1,23 @@
-//! The listener, threads and limits: one thread a connection, with a hard cap.
+//! The listener, threads and limits. A connection has a thread from its first word on, and there is a hard cap of them.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::epoll::Epoll;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::socket::{Backlog, listen};
 
 use super::chunks::Lists;
 use super::config::Config;
 use super::connection::Connection;
+use super::porch::Porch;
 use super::rules::{Peer, denies, grants};
+use super::seats::{Answer, Places, Seat};
 use super::seen::Seen;
 use super::session::Session;
 use super::trees::Trees;
@@ -21,11 +28,12 @@ use crate::tls::{Deadline, Identity, TlsError, refuse};
 
 /// The stack of a thread. Walks recurse: a level of directories is a frame.
 pub(super) const STACK: usize = 1024 * 1024;
-/// Connections being refused at one time; beyond that a refused connection is just closed.
-const REFUSALS: usize = 32;
-/// Connections that were not welcomed yet, at least; as many as MaxConnections where that is more. They have room of their
-/// own: who shows no key that is known here takes nobody's place. One address gets half of it.
-const ANTEROOM: usize = 32;
+/// Connections that have not said a word yet: a quarter of the descriptors, and at most so many.
+const PORCH: u64 = 4096;
+/// How often it is looked who stands on the porch for too long.
+const LOOK: Duration = Duration::from_millis(100);
+/// How soon those who wait for a place are looked at again.
+const PRESSED: Duration = Duration::from_millis(20);
 /// How long a name is remembered.
 const NAME_AGE: Duration = Duration::from_secs(60);
 /// Names remembered.
@@ -34,7 +42,7 @@ const NAMES: usize = 10_000;
 /// How long clients may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// For the handshake, and then for the greeting.
+    /// For the first word, then for the handshake, and then for the greeting.
     pub handshake: Duration,
     /// Between two requests.
     pub idle: Duration,
@@ -42,7 +50,7 @@ pub struct Limits {
     pub write: Duration,
     /// For a look-up of names.
     pub names: Duration,
-    /// How long a second connection of one address waits for the first to end.
+    /// How long a second connection of one address waits for the first to end, and anybody for a place.
     pub second: Duration,
 }
 
@@ -69,29 +77,12 @@ pub(super) struct Shared {
     pub limits: Limits,
     config: RwLock<Arc<Config>>,
     names: Mutex<HashMap<IpAddr, (Instant, Vec<String>)>>,
-    load: Mutex<Load>,
-    left: Condvar,
-}
-
-/// Who is connected.
-#[derive(Default)]
-struct Load {
-    /// Welcomed.
-    total: usize,
-    /// Not welcomed yet.
-    waiting: HashMap<IpAddr, usize>,
-    refusals: usize,
-    by_address: HashMap<IpAddr, usize>,
 }
 
 impl Shared {
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn load(&self) -> MutexGuard<'_, Load> {
-        self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Confirmed names of an address, remembered for a while.
@@ -116,78 +107,14 @@ impl Shared {
     }
 }
 
-impl Load {
-    /// Whether there is no room for one more that nobody knows yet.
-    fn full(&self, most: usize, address: IpAddr) -> bool {
-        let anteroom = ANTEROOM.max(most);
-        let here = self.waiting.get(&address).copied().unwrap_or(0);
-        self.total >= most || self.waiting() >= anteroom || here >= anteroom / 2
-    }
-
-    fn waiting(&self) -> usize {
-        self.waiting.values().sum()
-    }
-}
-
-fn one_less(counts: &mut HashMap<IpAddr, usize>, address: IpAddr) {
-    if let Some(count) = counts.get_mut(&address) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&address);
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Room {
-    Refusals,
-    Anteroom,
-    Hall,
-}
-
-/// A place among the connections; given back when dropped, also after a panic.
-pub(super) struct Seat {
-    shared: Arc<Shared>,
-    address: IpAddr,
-    room: Room,
-    /// It is the one connection of its address.
-    only: bool,
-}
-
-impl Seat {
-    /// The client was recognised: from now on it counts among the connections. False when there are too many.
-    pub fn enter(&mut self, most: usize) -> bool {
-        let mut load = self.shared.load();
-        if load.total >= most {
-            return false;
-        }
-        load.total += 1;
-        one_less(&mut load.waiting, self.address);
-        self.room = Room::Hall;
-        true
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut load = self.shared.load();
-        match self.room {
-            Room::Refusals => load.refusals -= 1,
-            Room::Anteroom => one_less(&mut load.waiting, self.address),
-            Room::Hall => load.total -= 1,
-        }
-        if self.only {
-            one_less(&mut load.by_address, self.address);
-        }
-        drop(load);
-        self.shared.left.notify_all();
-    }
-}
-
 /// A server, listening.
 pub struct Server {
     shared: Arc<Shared>,
     listener: TcpListener,
+    places: Arc<Places>,
+    /// Those who have not said a word yet, and when it was last looked who stands there for too long.
+    porch: Mutex<(Porch, Instant)>,
+    news: Arc<Epoll>,
 }
 
 impl Server {
@@ -200,7 +127,15 @@ impl Server {
                 .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?,
         };
         listener.set_nonblocking(true)?;
+        // As many as the kernel takes: whoever is dropped here tries again only after a second.
+        listen(&listener, Backlog::MAXALLOWABLE)?;
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let most = usize::try_from((descriptors / 4).min(PORCH)).unwrap_or_default();
+        let porch = Porch::new(&listener, most)?;
         Ok(Server {
+            news: porch.news(),
+            porch: Mutex::new((porch, Instant::now())),
+            places: Arc::default(),
             shared: Arc::new(Shared {
                 identity,
                 store,
@@ -211,8 +146,6 @@ impl Server {
                 limits,
                 config: RwLock::new(Arc::new(config)),
                 names: Mutex::default(),
-                load: Mutex::default(),
-                left: Condvar::new(),
             }),
             listener,
         })
@@ -223,9 +156,13 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// The descriptor to wait for.
-    pub fn listener(&self) -> &TcpListener {
-        &self.listener
+    /// Readable when [`Server::accept`] has something to do.
+    pub fn news(&self) -> BorrowedFd<'_> {
+        self.news.0.as_fd()
+    }
+
+    fn porch(&self) -> MutexGuard<'_, (Porch, Instant)> {
+        self.porch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts another configuration in force; requests under way end with the old one.
@@ -240,50 +177,84 @@ impl Server {
 
     /// How many clients are connected.
     pub fn connected(&self) -> usize {
-        let load = self.shared.load();
-        load.total + load.waiting()
+        self.served() + self.porch().0.len()
     }
 
-    /// Takes every connection that is waiting.
-    pub fn accept(&self) {
+    /// How many of them have a thread: the others have not said a word yet.
+    pub fn served(&self) -> usize {
+        self.places.taken()
+    }
+
+    /// Takes every connection that is waiting, and lets in who has said a first word. Gives the time after which it is to
+    /// be called again even if nothing happens.
+    pub fn accept(&self) -> Option<Duration> {
+        let mut guard = self.porch();
+        let (porch, looked) = &mut *guard;
+        let now = Instant::now();
         loop {
-            match self.listener.accept() {
-                Ok((tcp, from)) => self.take(tcp, from.ip().to_canonical()),
+            let taken = match self.listener.accept() {
+                Ok((tcp, from)) => porch.add(tcp, from.ip().to_canonical(), now),
+                Err(e) => Err(e),
+            };
+            match taken {
+                Ok(()) => {}
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 Err(e) => {
                     // Out of descriptors perhaps: wait for some to be given back.
                     ::log::warn!("cannot accept a connection: {e}");
                     thread::sleep(Duration::from_millis(100));
-                    return;
+                    break;
                 }
             }
         }
+        if let Err(error) = porch.listen(now) {
+            ::log::error!("cannot wait for connections: {error}");
+        }
+        let config = self.shared.config();
+        let limits = &self.shared.limits;
+        let admitted =
+            porch.admit(
+                &mut |guest| match self.places.ask(config.max_connections, guest.address, &guest.tcp, now) {
+                    Answer::Seat(seat) => Some(Some(seat)),
+                    Answer::Later if now.saturating_duration_since(guest.ready()) < limits.second => None,
+                    Answer::Later | Answer::Busy => Some(None),
+                },
+            );
+        for (guest, seat) in admitted {
+            self.begin(&config, guest.tcp, guest.address, seat);
+        }
+        if now.saturating_duration_since(*looked) >= LOOK {
+            *looked = now;
+            let before = now.checked_sub(limits.handshake);
+            match before.and_then(|before| porch.expire(before)) {
+                Some((1, last)) => ::log::warn!("{last}: refused: it was silent during the handshake"),
+                Some((count, last)) => {
+                    ::log::warn!(
+                        "{last}: refused: it was silent during the handshake, as {} others",
+                        count - 1
+                    );
+                }
+                None => {}
+            }
+        }
+        match porch.len() {
+            0 => None,
+            _ if porch.pressed() => Some(PRESSED),
+            _ => Some(LOOK),
+        }
     }
 
-    fn take(&self, tcp: TcpStream, address: IpAddr) {
+    /// Gives a connection its thread: to be served where it has a place, or to be told that there is none.
+    fn begin(&self, config: &Arc<Config>, tcp: TcpStream, address: IpAddr, seat: Option<Seat>) {
         if tcp.set_nonblocking(false).is_err() {
             return;
         }
-        let config = self.shared.config();
-        let mut load = self.shared.load();
-        let busy = load.full(config.max_connections, address);
-        let room = if !busy {
-            *load.waiting.entry(address).or_default() += 1;
-            Room::Anteroom
-        } else if load.refusals < REFUSALS {
-            load.refusals += 1;
-            Room::Refusals
-        } else {
+        let busy = seat.is_none();
+        let Some(seat) = seat.or_else(|| self.places.refusal()) else {
             return;
         };
-        drop(load);
-        let seat = Seat {
-            shared: self.shared.clone(),
-            address,
-            room,
-            only: false,
-        };
+        let (shared, config) = (Arc::clone(&self.shared), Arc::clone(config));
         let work = move || {
             if busy {
                 ::log::warn!(
@@ -294,7 +265,7 @@ impl Server {
                 refuse(tcp, true, Duration::from_secs(1));
                 drop(seat);
             } else {
-                serve(seat, &config, tcp, address);
+                serve(&shared, seat, &config, tcp, address);
             }
         };
         let thread = thread::Builder::new()
@@ -308,8 +279,7 @@ impl Server {
 }
 
 /// The whole life of a connection, on its thread.
-fn serve(mut seat: Seat, config: &Config, tcp: TcpStream, address: IpAddr) {
-    let shared = seat.shared.clone();
+fn serve(shared: &Shared, mut seat: Seat, config: &Config, tcp: TcpStream, address: IpAddr) {
     let mut peer = Peer {
         address,
         names: Vec::new(),
@@ -319,7 +289,7 @@ fn serve(mut seat: Seat, config: &Config, tcp: TcpStream, address: IpAddr) {
     if early {
         peer.names = shared.names(address);
     }
-    let refused = connect(&mut seat, config, &peer);
+    let refused = connect(&mut seat, config, &peer, shared.limits.second);
     if let Some(why) = refused {
         ::log::warn!("{address}: refused: {why}");
         return refuse(tcp, false, Duration::from_secs(1));
@@ -340,7 +310,7 @@ fn serve(mut seat: Seat, config: &Config, tcp: TcpStream, address: IpAddr) {
         peer.names = shared.names(address);
     }
     let connection = Connection {
-        shared: &shared,
+        shared,
         seat: &mut seat,
         stream,
         who: peer.address.to_string(),
@@ -353,28 +323,15 @@ fn serve(mut seat: Seat, config: &Config, tcp: TcpStream, address: IpAddr) {
 }
 
 /// The checks of a connection as such, in the order of the original.
-fn connect(seat: &mut Seat, config: &Config, peer: &Peer) -> Option<String> {
+fn connect(seat: &mut Seat, config: &Config, peer: &Peer, patience: Duration) -> Option<String> {
     if config.allow.as_ref().is_some_and(|allow| !grants(allow, peer)) {
         return Some("Denying connection from non-authorized IP (AllowConnectionsFrom)".to_string());
     }
     if denies(&config.deny, peer) {
         return Some("Denying connection from non-authorized IP (DenyConnectionsFrom)".to_string());
     }
-    if !grants(&config.multiple, peer) {
-        let shared = seat.shared.clone();
-        let load = shared.load();
-        // The last connection of this address may just be ending.
-        let (mut load, timeout) = shared
-            .left
-            .wait_timeout_while(load, shared.limits.second, |load| {
-                load.by_address.contains_key(&peer.address)
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        if timeout.timed_out() {
-            return Some("Denying repeated connection (AllowMultipleConnectionsFrom)".to_string());
-        }
-        load.by_address.insert(peer.address, 1);
-        seat.only = true;
+    if !grants(&config.multiple, peer) && !seat.only(peer.address, patience) {
+        return Some("Denying repeated connection (AllowMultipleConnectionsFrom)".to_string());
     }
     None
 }

@@ -26,8 +26,13 @@ pub struct Host {
 
 impl Host {
     pub fn new(address: &str) -> Host {
+        Host::in_root(tempfile::tempdir().unwrap(), address)
+    }
+
+    /// A host in a place that is there.
+    pub fn in_root(root: tempfile::TempDir, address: &str) -> Host {
         let host = Host {
-            root: tempfile::tempdir().unwrap(),
+            root,
             address: address.parse().unwrap(),
         };
         let store = host.store();
@@ -108,6 +113,12 @@ impl Master {
 
     fn launch(host: Host) -> Master {
         let port = free_port(host.address);
+        let log = Arc::default();
+        let child = Master::spawn(&host, port, &log);
+        Master { host, port, log, child }
+    }
+
+    fn spawn(host: &Host, port: u16, log: &Arc<Mutex<String>>) -> Serving {
         let mut child = Command::new(assert_cmd::cargo::cargo_bin!("cfservd"))
             .args(["-F", "-v", "--port", &port.to_string()])
             .env("DSAU_ROOT", host.root.path())
@@ -116,8 +127,7 @@ impl Master {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let (lines, shared) = (BufReader::new(child.stderr.take().unwrap()), log.clone());
+        let (lines, shared) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(log));
         thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 let mut log = shared.lock().unwrap();
@@ -125,13 +135,29 @@ impl Master {
                 log.push('\n');
             }
         });
-        let child = Serving(child);
-        Master { host, port, log, child }
+        Serving(child)
     }
 
     /// Ends the server; the host stays.
     fn leave(self) -> Host {
         self.host
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        self.child.0.kill().unwrap();
+        self.child.0.wait().unwrap();
+    }
+
+    /// Starts it again on the same port, with another log.
+    pub fn again(&mut self) {
+        self.log = Arc::default();
+        self.child = Master::spawn(&self.host, self.port, &self.log);
+        self.says("listening on");
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.0.id()
     }
 
     pub fn log(&self) -> String {
@@ -151,7 +177,7 @@ impl Master {
         }
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args([name, &self.child.0.id().to_string()])
             .status()
@@ -159,7 +185,7 @@ impl Master {
         assert!(status.success());
     }
 
-    fn options(&self, from: &Host) -> Options {
+    pub fn options(&self, from: &Host) -> Options {
         Options {
             paths: from.paths(),
             port: self.port,

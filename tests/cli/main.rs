@@ -9,6 +9,8 @@
 )]
 
 mod access_lists;
+mod agent_once;
+mod besieged;
 mod ccollate;
 mod ccp;
 mod cexec;

@@ -7,10 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use bstr::ByteSlice;
-use dsau::agent::{self, Counts, Levels, RunOptions, Servers, Setup, Sink};
-use dsau::facts::{self, Machine};
-
+use crate::agent_once::{self, Said};
 use crate::cfservd::{Host, Master};
 
 /// Longer than a stamp is too young to be relied on.
@@ -23,24 +20,6 @@ struct Site {
     master: Master,
     client: Host,
     rule: &'static str,
-}
-
-struct Said {
-    lines: Vec<String>,
-    status: u8,
-    counts: Counts,
-}
-
-impl Sink for Said {
-    fn out(&mut self, line: &[u8]) {
-        self.lines.push(line.to_str_lossy().into_owned());
-    }
-
-    fn err(&mut self, line: &[u8]) {
-        self.out(line);
-    }
-
-    fn syslog(&mut self, _: &str, _: &str) {}
 }
 
 impl Site {
@@ -89,41 +68,7 @@ impl Site {
             self.rule
         );
         let file = self.client.write("p.cf", &policy);
-        let paths = self.client.paths();
-        let host = facts::Host {
-            short: "client".into(),
-            full: "client.lab".into(),
-            system: "Linux".into(),
-            ..facts::Host::default()
-        };
-        let options = RunOptions {
-            file: Some(file.to_str().unwrap().into()),
-            exit_status: true,
-            no_splay: true,
-            no_preconf: true,
-            no_locks: true,
-            force_net_copy: true,
-            ..RunOptions::default()
-        };
-        let mut said = Said {
-            lines: Vec::new(),
-            status: 0,
-            counts: Counts::default(),
-        };
-        let ending = agent::run(Setup {
-            options: &options,
-            paths: &paths,
-            host: &host,
-            machine: &mut Machine::new(&paths, host.clone()),
-            sources: &mut Servers::new(&paths, Vec::new(), true).on_port(self.master.port),
-            sink: &mut said,
-            levels: Levels::default(),
-            now: jiff::Zoned::now(),
-            env: std::collections::HashMap::new(),
-        });
-        said.status = ending.status;
-        said.counts = ending.counts;
-        said
+        agent_once::run(&self.client.paths(), &file, self.master.port)
     }
 
     #[track_caller]

@@ -398,13 +398,13 @@ impl Daemon {
         let address = self.server.address().map_err(|e| Fail::new(Exit::Internal, e))?;
         info!("listening on {address}");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        let wait = PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::NONE);
+        let mut wait = LOOK;
         loop {
             let mut waited = [
-                PollFd::new(self.server.listener().as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.server.news(), PollFlags::POLLIN),
                 PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
             ];
-            let _ = poll(&mut waited, wait);
+            let _ = poll(&mut waited, PollTimeout::try_from(wait).unwrap_or(PollTimeout::NONE));
             while matches!((&self.wake).read(&mut [0; 64]), Ok(n) if n > 0) {}
             let signal = self.stop.load(Ordering::Relaxed);
             if signal != 0 {
@@ -419,7 +419,7 @@ impl Daemon {
             if self.reread.swap(0, Ordering::Relaxed) != 0 || self.policy.changed() {
                 self.policy.renew(&self.server);
             }
-            self.server.accept();
+            wait = self.server.accept().unwrap_or(LOOK).min(LOOK);
             if self.noted.elapsed() >= NOTE_CLIENTS {
                 self.note_clients();
             }
