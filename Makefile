@@ -61,6 +61,7 @@ bench:
 	benches/policy
 	benches/kept
 	benches/sync
+	benches/scale
 
 $(TARGET)/%/dsau $(TARGET)/%/cfservd:
 	@[ -e $@ ] || { echo "make: $@ is not there: run 'make $*' first" >&2; exit 1; }
