@@ -79,7 +79,7 @@ pub fn session(input: &[u8]) {
     }
     config.classes.insert("linux".into());
     let mut session = Session::default();
-    let mut welcomed = false;
+    let (mut welcomed, mut chunks) = (false, false);
     let mut fetch: Option<(u32, BString)> = None;
     while let Ok(Some((header, payload))) = wire::read_frame(&mut from, MAX_REQUEST) {
         // Both lead to the end of the connection.
@@ -97,7 +97,7 @@ pub fn session(input: &[u8]) {
         });
         assert_eq!(asked_who, usize::from(!welcomed && matches!(asked, Request::Hello(_))));
         match step {
-            Step::Welcome { version } => {
+            Step::Welcome { version, features } => {
                 let Request::Hello(hello) = &asked else {
                     panic!("{asked:?} was welcomed")
                 };
@@ -105,7 +105,8 @@ pub fn session(input: &[u8]) {
                 assert!((wire::VERSIONS.0..=wire::VERSIONS.1).contains(&version));
                 assert!((hello.versions.0..=hello.versions.1).contains(&version));
                 assert!(!config.deny_bad_clocks || NOW.abs_diff(hello.time) <= 3600);
-                welcomed = true;
+                assert_eq!(features & !(hello.features & wire::CHUNKS), 0);
+                (welcomed, chunks) = (true, features & wire::CHUNKS != 0);
             }
             Step::Refuse(refusal) => {
                 assert!(!refusal.text.contains("a reason for the log"));
@@ -133,6 +134,16 @@ pub fn session(input: &[u8]) {
                 if last {
                     fetch = None;
                 }
+            }
+            Step::Cut { root, .. } => assert!(chunks && fetch.is_none() && sound(root.as_bstr()), "{root}"),
+            Step::Ranges { root, file, ranges } => {
+                assert!(chunks && fetch.is_none() && sound(root.as_bstr()), "{root}");
+                let mut done = 0;
+                for range in ranges {
+                    assert!(range.len > 0 && range.at >= done);
+                    done = range.at + range.len;
+                }
+                assert!(done <= file.size);
             }
             Step::Exec { argv, .. } => {
                 assert!(config.users.contains(&"root".to_string()) && argv.starts_with(&config.command));

@@ -128,7 +128,7 @@ fn now() -> i64 {
 
 /// Lists of frames that the server must refuse, and how many replies come before the last word.
 fn lists(requests: &[Request]) -> Vec<(String, Vec<u8>, usize)> {
-    let [hello, manifest, fetch, want, exec] = requests else {
+    let [hello, manifest, fetch, want, exec, cut, ranges] = requests else {
         panic!("{} requests", requests.len())
     };
     let mut all = Vec::new();
@@ -146,7 +146,7 @@ fn lists(requests: &[Request]) -> Vec<(String, Vec<u8>, usize)> {
             all.push((format!("after the greeting: {}", bad.what), bytes, 1));
         }
     }
-    for first in [manifest, fetch, want, exec] {
+    for first in [manifest, fetch, want, exec, cut, ranges] {
         all.push((format!("{} in place of the greeting", first.name), first.frame(1), 0));
     }
     for (what, frames) in [
@@ -156,6 +156,8 @@ fn lists(requests: &[Request]) -> Vec<(String, Vec<u8>, usize)> {
         ("FETCH in a FETCH", vec![fetch.frame(2), fetch.frame(3)]),
         ("MANIFEST in a FETCH", vec![fetch.frame(2), manifest.frame(2)]),
         ("EXEC in a FETCH", vec![fetch.frame(2), exec.frame(2)]),
+        ("CUT in a FETCH", vec![fetch.frame(2), cut.frame(2)]),
+        ("RANGES in a FETCH", vec![fetch.frame(2), ranges.frame(2)]),
         ("a greeting in a FETCH", vec![fetch.frame(2), hello.frame(2)]),
     ] {
         all.push((what.to_string(), [hello.frame(1), frames.concat()].concat(), 1));
@@ -257,6 +259,17 @@ fn requests_in_good_order_are_answered_as_such() {
     answers([requests[2].frame(3), requests[3].frame(3)].concat(), |reply| {
         *reply == Reply::FetchEnd
     });
+    let answered = |reply: &Reply| {
+        !matches!(
+            reply,
+            Reply::Error {
+                code: Code::Protocol,
+                ..
+            }
+        )
+    };
+    answers(requests[5].frame(4), answered);
+    answers(requests[6].frame(4), answered);
     answers(requests[4].frame(4), |reply| {
         matches!(
             reply,

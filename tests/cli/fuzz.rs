@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice};
 use dsau::fsx::{Entry, Kind, Select};
-use dsau::wire::{Hello, Reply, Request, Want};
+use dsau::wire::{Hello, Range, Reply, Request, Want};
 use proptest::prelude::*;
 
 use crate::malformed;
@@ -74,21 +74,16 @@ fn every_manifest_the_fuzzer_found_is_a_tree_or_refused() {
 #[test]
 fn every_malformed_request_of_the_list_leads_a_session_to_nothing() {
     let requests = malformed::requests("/srv", 1_700_000_000);
-    let [hello, manifest, fetch, want, exec] = &requests[..] else {
+    let [hello, manifest, fetch, want, exec, cut, ranges] = &requests[..] else {
         panic!("{} requests", requests.len())
     };
     let starts = [
         Vec::new(),
         hello.frame(1),
         [hello.frame(1), fetch.frame(9)].concat(),
-        [
-            hello.frame(1),
-            manifest.frame(2),
-            exec.frame(3),
-            fetch.frame(9),
-            want.frame(9),
-        ]
-        .concat(),
+        [hello, manifest, exec, cut, ranges, fetch, want]
+            .map(|good| good.frame(9))
+            .concat(),
     ];
     let mut count = 0;
     for sort in 0..8u8 {
@@ -131,16 +126,18 @@ fn request() -> impl Strategy<Value = Request> {
     let text = || "(/|\\.\\.|-|K|f|=|[a-z ]|\\PC){0,12}".prop_map(BString::from);
     let texts = || proptest::collection::vec(text(), 0..4);
     let hello = (0..3u16, 0..3u16, prop_oneof![Just("root"), Just("mark")], any::<bool>());
-    let want = (text(), any::<u64>()).prop_map(|(path, size)| Want {
-        path,
-        size,
-        mtime: 0,
-        digest: None,
-    });
+    let want = || {
+        (text(), any::<u64>()).prop_map(|(path, size)| Want {
+            path,
+            size,
+            mtime: 0,
+            digest: None,
+        })
+    };
     prop_oneof![
         hello.prop_map(|(low, high, user, late)| Request::Hello(Hello {
             versions: (low, high),
-            features: 0,
+            features: 1,
             time: if late { 0 } else { 1_700_000_000 },
             user: user.into(),
             program: "test".into(),
@@ -154,8 +151,24 @@ fn request() -> impl Strategy<Value = Request> {
             },
         }),
         text().prop_map(|root| Request::Fetch { root }),
-        (any::<bool>(), proptest::collection::vec(want, 0..4)).prop_map(|(last, files)| Request::Want { last, files }),
+        (any::<bool>(), proptest::collection::vec(want(), 0..4))
+            .prop_map(|(last, files)| Request::Want { last, files }),
         (texts(), texts()).prop_map(|(args, classes)| Request::Exec { args, classes }),
+        (text(), want()).prop_map(|(root, file)| Request::Cut { root, file }),
+        (text(), want(), any::<[u8; 4]>()).prop_map(|(root, file, [a, b, c, d])| Request::Ranges {
+            root,
+            file,
+            ranges: vec![
+                Range {
+                    at: a.into(),
+                    len: b.into()
+                },
+                Range {
+                    at: c.into(),
+                    len: d.into()
+                },
+            ],
+        }),
     ]
 }
 

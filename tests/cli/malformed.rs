@@ -10,6 +10,10 @@ enum Sort {
     Flag,
     /// A length of two bytes, and that many bytes.
     Text,
+    /// The place of a range in a file of four bytes, behind one that ends at 2.
+    Place,
+    /// The length of that range.
+    Length,
     /// A count of four bytes; the things themselves follow as fields of their own.
     Count,
 }
@@ -56,7 +60,7 @@ pub fn requests(root: &str, now: i64) -> Vec<Request> {
         field("magic", Sort::Fixed, *b"dsau"),
         field("lowest version", Sort::Fixed, 1u16.to_be_bytes()),
         field("highest version", Sort::Fixed, 1u16.to_be_bytes()),
-        field("features", Sort::Fixed, 0u32.to_be_bytes()),
+        field("features", Sort::Fixed, 1u32.to_be_bytes()),
         field("time", Sort::Fixed, now.to_be_bytes()),
         text("user", "root"),
         text("program", "test"),
@@ -74,16 +78,29 @@ pub fn requests(root: &str, now: i64) -> Vec<Request> {
         count("ignored patterns", 1),
         text("ignored pattern", "*.tmp"),
     ];
-    let want = vec![
-        field("last", Sort::Flag, [1]),
-        count("files", 1),
-        text("path", "f"),
-        field("size", Sort::Fixed, 4u64.to_be_bytes()),
-        field("seconds", Sort::Fixed, 0i64.to_be_bytes()),
-        field("nanoseconds", Sort::Fixed, 0u32.to_be_bytes()),
-        field("has a digest", Sort::Flag, [1]),
-        field("digest", Sort::Fixed, [7; 32]),
-    ];
+    let file = || {
+        [
+            text("path", "f"),
+            field("size", Sort::Fixed, 4u64.to_be_bytes()),
+            field("seconds", Sort::Fixed, 0i64.to_be_bytes()),
+            field("nanoseconds", Sort::Fixed, 0u32.to_be_bytes()),
+            field("has a digest", Sort::Flag, [1]),
+            field("digest", Sort::Fixed, [7; 32]),
+        ]
+    };
+    let mut want = vec![field("last", Sort::Flag, [1]), count("files", 1)];
+    want.extend(file());
+    let mut cut = vec![text("root", root)];
+    cut.extend(file());
+    let mut ranges = vec![text("root", root)];
+    ranges.extend(file());
+    ranges.extend([
+        count("ranges", 2),
+        field("place", Sort::Fixed, 0u64.to_be_bytes()),
+        field("length", Sort::Fixed, 2u64.to_be_bytes()),
+        field("second place", Sort::Place, 2u64.to_be_bytes()),
+        field("second length", Sort::Length, 2u64.to_be_bytes()),
+    ]);
     let exec = vec![
         count("arguments", 1),
         text("argument", "-v"),
@@ -96,6 +113,8 @@ pub fn requests(root: &str, now: i64) -> Vec<Request> {
         ("FETCH", 3, vec![text("root", root)]),
         ("WANT", 4, want),
         ("EXEC", 5, exec),
+        ("CUT", 6, cut),
+        ("RANGES", 7, ranges),
     ]
     .map(|(name, kind, fields)| Request { name, kind, fields })
     .into()
@@ -176,6 +195,15 @@ impl Request {
                     ] {
                         put(what, self.with(at, &other.to_be_bytes()));
                     }
+                }
+                Sort::Place | Sort::Length => {
+                    let bad = if field.sort == Sort::Place {
+                        [0u64, 1, 3, u64::MAX]
+                    } else {
+                        [0, 3, 1 << 40, u64::MAX]
+                    };
+                    bad.iter()
+                        .for_each(|n| put(&format!("of {n}"), self.with(at, &n.to_be_bytes())));
                 }
                 Sort::Fixed => put("of another size", self.with(at, &field.bytes[..size / 2])),
             }
