@@ -49,7 +49,12 @@ impl Running {
     fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim_start_matches(':').split_whitespace().next().unwrap().parse().unwrap()
+        line.trim_start_matches(':')
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
     /// Processor seconds up to now.
@@ -181,7 +186,10 @@ impl Bench {
                         assert_eq!(self.ask(client, known), known);
                         start.elapsed().as_secs_f64()
                     };
-                    thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).unwrap()
+                    thread::Builder::new()
+                        .stack_size(STACK)
+                        .spawn_scoped(scope, work)
+                        .unwrap()
                 };
                 let running: Vec<_> = (0..clients).map(one).collect();
                 barrier.wait();
@@ -222,7 +230,10 @@ impl Bench {
         let from = |n: usize| IpAddr::V4(Ipv4Addr::from(0x7f40_0000 + u32::try_from(n).unwrap()));
         let mut held: Vec<TcpStream> = (0..many).map(|n| self.tcp(from(n / 2 * (n % 2))).unwrap()).collect();
         let beside = self.usual(known);
-        println!("alone {alone:.4} s, beside {many} half-open connections {beside:.4} s ({:.2})", beside / alone);
+        println!(
+            "alone {alone:.4} s, beside {many} half-open connections {beside:.4} s ({:.2})",
+            beside / alone
+        );
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, slow) = (Arc::clone(&stop), held.split_off(many - many / 10));
         let bytes = word.clone();
@@ -236,7 +247,11 @@ impl Bench {
             }
         });
         let beside = self.usual(known);
-        println!("beside {} that say a byte a second, too {beside:.4} s ({:.2})", many / 10, beside / alone);
+        println!(
+            "beside {} that say a byte a second, too {beside:.4} s ({:.2})",
+            many / 10,
+            beside / alone
+        );
         let begun: Vec<TcpStream> = (0..100)
             .map(|n| {
                 let mut tcp = self.tcp(from(100_000 + n)).unwrap();
@@ -245,8 +260,15 @@ impl Bench {
             })
             .collect();
         let beside = self.usual(known);
-        println!("beside 100 that began a handshake, too {beside:.4} s ({:.2})", beside / alone);
-        println!("memory of the server {:.1} MB, threads {}", running.peak(), running.status("Threads"));
+        println!(
+            "beside 100 that began a handshake, too {beside:.4} s ({:.2})",
+            beside / alone
+        );
+        println!(
+            "memory of the server {:.1} MB, threads {}",
+            running.peak(),
+            running.status("Threads")
+        );
         stop.store(true, Ordering::Relaxed);
         drop((held, begun));
         trickle.join().unwrap();
