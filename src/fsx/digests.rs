@@ -210,6 +210,12 @@ impl Digests {
         Ok(Digested { digest, settled })
     }
 
+    /// The digest of a file of that stamp, where it is remembered. It is that of what is read from an open file as long as
+    /// the file has that stamp before it is read and after.
+    pub fn known(&self, meta: &Meta) -> Option<[u8; 32]> {
+        self.lock().find(meta.inode(), &Stamp::of(meta))
+    }
+
     fn learn(&self, inode: (u64, u64), stamp: Stamp, digest: [u8; 32]) {
         let mut memory = self.lock();
         if memory.known.len() >= MOST {
@@ -284,8 +290,13 @@ mod tests {
         let top = Dir::open(dir.path()).unwrap();
         let digests = Digests::default();
         std::thread::sleep(Duration::from_millis(150));
+        assert_eq!(digests.known(&top.meta("f".into()).unwrap()), None);
         assert!(of(&digests, &top).settled);
         assert_eq!(digests.lock().known.len(), 1);
+        assert_eq!(
+            digests.known(&top.meta("f".into()).unwrap()),
+            Some(crate::digest::blake3(b"one"))
+        );
         (dir, top, digests)
     }
 
@@ -302,6 +313,7 @@ mod tests {
             digest: crate::digest::blake3(b"two"),
             settled: false,
         };
+        assert_eq!(digests.known(&top.meta("f".into()).unwrap()), None);
         assert_eq!(of(&digests, &top), two);
         // A time in the future is only what somebody wrote there.
         let later = SystemTime::now() + Duration::from_secs(10_000);

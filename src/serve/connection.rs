@@ -279,6 +279,7 @@ impl Connection<'_> {
             }
         }
         if let Some(mut content) = self.content.take() {
+            self.shared.digests.mind_clock();
             let mut buffer = vec![0; wire::MAX_DATA];
             for want in files {
                 match view.file(&mut content, want) {
@@ -300,7 +301,8 @@ impl Connection<'_> {
 
     fn file(&mut self, id: u32, want: &Want, file: &std::fs::File, buffer: &mut [u8]) -> io::Result<()> {
         self.reply(id, &Reply::File { size: want.size })?;
-        let outcome = pour(file, want, buffer, &mut |piece| {
+        let shared = self.shared;
+        let outcome = pour(file, want, &shared.digests, buffer, &mut |piece| {
             wire::put_data(self.stream.buffer(), id, piece);
             self.flush_when_large()
         })?;

@@ -5,11 +5,10 @@ use std::io::{self, ErrorKind, Read};
 
 use bstr::BString;
 
-use super::connect::next;
 use crate::digest::Blake3;
 use crate::fsx::Entry;
 use crate::tls::{ClientStream, Deadline};
-use crate::wire::{Code, Reply};
+use crate::wire::{self, Code, Reply};
 
 /// Reads one file of a fetch.
 pub(super) struct Content<'a> {
@@ -17,12 +16,14 @@ pub(super) struct Content<'a> {
     deadline: &'a dyn Fn() -> Deadline,
     id: u32,
     left: u64,
+    /// Bytes of the frame that has come.
+    here: usize,
     /// What the manifest said it is.
     wanted: Option<[u8; 32]>,
     hasher: Blake3,
-    piece: Vec<u8>,
-    used: usize,
     end: Option<End>,
+    /// Nothing more can be read.
+    lost: Option<ErrorKind>,
 }
 
 /// How a file ended.
@@ -41,28 +42,37 @@ impl<'a> Content<'a> {
             deadline,
             id,
             left: entry.size,
+            here: 0,
             wanted: entry.digest,
             hasher: Blake3::new(),
-            piece: Vec::new(),
-            used: 0,
             end: None,
+            lost: None,
         }
     }
 
     /// Reads away what the caller left, so that the next file can come. An error is one of the connection.
     pub fn finish(mut self) -> io::Result<End> {
+        let mut sink = Vec::new();
         loop {
             if let Some(end) = self.end.take() {
                 return Ok(end);
             }
-            self.advance()?;
+            if let Some(kind) = self.lost {
+                return Err(kind.into());
+            }
+            if self.here > 0 {
+                sink.resize(wire::MAX_DATA, 0);
+                self.content(&mut sink)?;
+            } else {
+                self.frame()?;
+            }
         }
     }
 
     /// An empty file has no last piece: it is vouched for before it is handed out.
     pub fn vouch_if_empty(&mut self) -> io::Result<()> {
         while self.left == 0 && self.end.is_none() {
-            self.advance()?;
+            self.frame()?;
         }
         Ok(())
     }
@@ -75,21 +85,44 @@ impl<'a> Content<'a> {
         }
     }
 
-    fn advance(&mut self) -> io::Result<()> {
+    /// Content of the frame that has come, as much as there is room for; some.
+    fn content(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.here.min(buffer.len());
+        let buffer = buffer.get_mut(..count).unwrap_or_default();
+        let read = self.stream.read_exact(buffer);
+        read.inspect_err(|error| self.lost = Some(error.kind()))?;
+        self.hasher.update(buffer);
+        self.here -= count;
+        self.left -= count as u64;
+        Ok(count)
+    }
+
+    /// The next frame; of content only its header.
+    fn frame(&mut self) -> io::Result<()> {
+        let result = self.next();
+        result.inspect_err(|error| self.lost = Some(error.kind()))
+    }
+
+    fn next(&mut self) -> io::Result<()> {
         let broken = |why: &str| Err(io::Error::new(ErrorKind::InvalidData, why.to_string()));
         self.stream.arm((self.deadline)())?;
-        let (id, reply) = next(self.stream)?;
-        if id != self.id {
+        let Some(header) = wire::read_header(self.stream, wire::MAX_REPLY)? else {
+            return Err(ErrorKind::UnexpectedEof.into());
+        };
+        if header.id != self.id {
             return broken("a reply to another request");
         }
-        match reply {
-            Reply::Data(bytes) if !bytes.is_empty() && bytes.len() as u64 <= self.left => {
-                self.left -= bytes.len() as u64;
-                self.hasher.update(&bytes);
-                self.piece = bytes;
-                self.used = 0;
+        if header.is_data() {
+            if header.len == 0 || header.len > wire::MAX_DATA || header.len as u64 > self.left {
+                return broken("content that was not announced");
             }
-            Reply::Data(_) => return broken("content that was not announced"),
+            self.here = header.len;
+            return Ok(());
+        }
+        let mut payload = vec![0; header.len];
+        self.stream.read_exact(&mut payload)?;
+        let reply = Reply::decode(header, payload).map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?;
+        match reply {
             Reply::FileEnd { .. } if self.left > 0 => return broken("less content than was announced"),
             Reply::FileEnd { digest } if self.wanted.is_some_and(|wanted| wanted != digest) => {
                 return broken("other content than its manifest says");
@@ -108,31 +141,25 @@ impl Read for Content<'_> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        while self.used == self.piece.len() {
+        loop {
             match &self.end {
                 Some(End::Whole) => return Ok(0),
                 Some(End::Error(_, text)) => return Err(io::Error::other(crate::log::clean(&text.to_string()))),
-                None => self.advance()?,
+                None => {}
+            }
+            if let Some(kind) = self.lost {
+                return Err(kind.into());
+            }
+            if self.here == 0 {
+                self.frame()?;
+                continue;
+            }
+            let count = self.content(buffer)?;
+            // The last bytes are in the buffer, but they are not given before the file is vouched for.
+            self.vouch_if_empty()?;
+            if self.refused().is_none() {
+                return Ok(count);
             }
         }
-        if self.left == 0 && self.end.is_none() {
-            // `piece` is the last one: keep it until the file is vouched for.
-            let (piece, used) = (std::mem::take(&mut self.piece), self.used);
-            self.used = 0;
-            self.advance()?;
-            if self.piece.is_empty() {
-                (self.piece, self.used) = (piece, used);
-            }
-        }
-        if let Some(End::Error(_, text)) = &self.end {
-            return Err(io::Error::other(crate::log::clean(&text.to_string())));
-        }
-        let rest = self.piece.get(self.used..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        for (to, from) in buffer.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        self.used += count;
-        Ok(count)
     }
 }

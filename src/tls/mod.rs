@@ -129,6 +129,7 @@ impl Identity {
         let key = stream
             .peer()
             .ok_or_else(|| TlsError::Protocol("the server showed no key".to_string()))?;
+        stream.read_ahead();
         Ok((stream, key))
     }
 }

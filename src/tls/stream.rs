@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -14,6 +14,8 @@ use crate::keys::PublicKey;
 
 /// Writes are gathered up to this many bytes before they are encrypted and sent.
 const GATHER: usize = 64 * 1024;
+/// A client takes up to this many bytes from the kernel at once: rustls asks for 4 KiB at a time.
+const AHEAD: usize = 128 * 1024;
 
 /// Until when a peer must have moved, and how long one wait may be.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,10 @@ impl Deadline {
 struct Timed {
     tcp: TcpStream,
     deadline: Deadline,
+    /// What was read ahead; empty where nothing is.
+    ahead: Vec<u8>,
+    /// The part of it that was not asked for yet.
+    held: Range<usize>,
 }
 
 impl Timed {
@@ -44,7 +50,12 @@ impl Timed {
         watch(&tcp)?;
         tcp.set_read_timeout(Some(deadline.wait))?;
         tcp.set_write_timeout(Some(deadline.wait))?;
-        Ok(Timed { tcp, deadline })
+        Ok(Timed {
+            tcp,
+            deadline,
+            ahead: Vec::new(),
+            held: 0..0,
+        })
     }
 
     fn arm(&mut self, deadline: Deadline) -> io::Result<()> {
@@ -85,7 +96,15 @@ fn timed_out(error: io::Error) -> io::Error {
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.in_time()?;
-        self.tcp.read(buffer).map_err(timed_out)
+        if self.held.is_empty() {
+            if self.ahead.is_empty() {
+                return self.tcp.read(buffer).map_err(timed_out);
+            }
+            self.held = 0..self.tcp.read(&mut self.ahead).map_err(timed_out)?;
+        }
+        let count = self.ahead.get(self.held.clone()).unwrap_or_default().read(buffer)?;
+        self.held.start += count;
+        Ok(count)
     }
 }
 
@@ -145,6 +164,11 @@ where
         PublicKey::from_spki(shown.first()?)
     }
 
+    /// From now on much is taken from the kernel at once. Costs memory: for one who fetches.
+    pub(super) fn read_ahead(&mut self) {
+        self.tcp.ahead = vec![0; AHEAD];
+    }
+
     /// From now on the peer must have moved by this deadline.
     pub fn arm(&mut self, deadline: Deadline) -> io::Result<()> {
         self.tcp.arm(deadline)
@@ -184,6 +208,9 @@ where
 
     /// Whether the peer has hung up or sent something unasked while nothing was under way.
     pub fn stale(&self) -> bool {
+        if !self.tcp.held.is_empty() {
+            return true;
+        }
         let _ = self.tcp.tcp.set_nonblocking(true);
         let seen = self.tcp.tcp.peek(&mut [0]);
         let _ = self.tcp.tcp.set_nonblocking(false);

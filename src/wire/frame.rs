@@ -34,6 +34,11 @@ impl Header {
         })
     }
 
+    /// Whether the payload is content, which may be read as it is.
+    pub fn is_data(&self) -> bool {
+        self.kind == super::reply::DATA
+    }
+
     fn encode(len: usize, kind: u8, id: u32) -> [u8; HEADER] {
         let [a, b, c, d] = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
         let [e, f, g, h] = id.to_be_bytes();
@@ -102,6 +107,16 @@ pub fn put_entries(
 /// Reads one frame. `None` at the end of the stream between two frames. A broken frame is an error of kind
 /// `InvalidData`. Memory is taken only for what the header says, after its check.
 pub fn read_frame(from: &mut impl Read, limit: usize) -> io::Result<Option<(Header, Vec<u8>)>> {
+    let Some(header) = read_header(from, limit)? else {
+        return Ok(None);
+    };
+    let mut payload = vec![0; header.len];
+    from.read_exact(&mut payload)?;
+    Ok(Some((header, payload)))
+}
+
+/// As [`read_frame`], up to the payload.
+pub fn read_header(from: &mut impl Read, limit: usize) -> io::Result<Option<Header>> {
     let mut head = [0; HEADER];
     let mut have = 0;
     while let Some(space) = head.get_mut(have..).filter(|space| !space.is_empty()) {
@@ -114,7 +129,5 @@ pub fn read_frame(from: &mut impl Read, limit: usize) -> io::Result<Option<(Head
         }
     }
     let header = Header::decode(&head, limit).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-    let mut payload = vec![0; header.len];
-    from.read_exact(&mut payload)?;
-    Ok(Some((header, payload)))
+    Ok(Some(header))
 }

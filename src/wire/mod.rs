@@ -20,7 +20,7 @@ mod request;
 mod tests;
 
 pub use entry::{MAX_PATTERNS, put_entry, relative, select_bytes, take_entries};
-pub use frame::{HEADER, Header, put_data, put_entries, read_frame};
+pub use frame::{HEADER, Header, put_data, put_entries, read_frame, read_header};
 pub use reply::{Code, Reply};
 pub use request::{Hello, Range, Request, Want};
 

