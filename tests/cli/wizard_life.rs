@@ -145,8 +145,14 @@ fn a_check_has_a_line_for_each_client_and_says_what_is_wrong() {
         let began = jiff::Timestamp::now();
         let said = format!("#!/bin/sh\necho '{{\"view\":\"run\",\"began\":\"{began}\",\"failed\":0}}'\n");
         site.program(client, "opt/dsau/sbin/cfshow", &said);
-        let drift = if client == "c1" { 0 } else { 2 };
-        let said = format!("#!/bin/sh\necho '{{\"event\":\"summary\",\"repaired\":{drift}}}'\n");
+        // What is to be fetched of the policy is no drift.
+        let promise =
+            |phase: &str| format!("echo '{{\"event\":\"promise\",\"phase\":\"{phase}\",\"outcome\":\"repaired\"}}'\n");
+        let drift = promise("main").repeat(if client == "c1" { 0 } else { 2 });
+        let said = format!(
+            "#!/bin/sh\n{}{drift}echo '{{\"event\":\"summary\",\"repaired\":9}}'\n",
+            promise("update")
+        );
         site.program(client, "opt/dsau/sbin/cfagent", &said);
     }
     fs::write(site.root("c2").join("var/opt/dsau/cfengine/inputs/cf.main"), "old\n").unwrap();

@@ -25,10 +25,12 @@ fn many_clients_are_configured_at_once_the_dead_are_named_and_a_retry_finishes_t
     let ran = lab.sh("master", "csync_wizard -f /root/answers");
     let took = begin.elapsed();
     assert_eq!(ran.code, 4, "{}", ran.all());
+    // Screens are folded.
+    let screen = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(took < Duration::from_secs(60), "{took:?}");
     for n in 1..=CLIENTS {
         let told = format!("The client client{n}.{DOMAIN} could not be configured: root cannot run commands there");
-        assert_eq!(ran.out.contains(&told), DEAD.contains(&n), "client{n}: {}", ran.out);
+        assert_eq!(screen.contains(&told), DEAD.contains(&n), "client{n}: {}", ran.out);
     }
     assert!(ran.out.contains("17 of 19 clients are configured."), "{}", ran.out);
     let list = "grep -c '^client' /var/opt/dsau/cfengine_master/inputs/cfrun.hosts";
@@ -64,5 +66,5 @@ fn many_clients_are_configured_at_once_the_dead_are_named_and_a_retry_finishes_t
     assert_eq!(seen(2)["ok"], true, "{}", ran.out);
     assert_eq!(seen(3)["cfservd"], false, "{}", ran.out);
     assert_eq!(seen(4)["policy_differs"], serde_json::json!(["cf.main"]), "{}", ran.out);
-    assert_eq!(seen(4)["drift"], 1, "{}", ran.out);
+    assert_eq!(seen(4)["drift"], 0, "{}", ran.out);
 }
