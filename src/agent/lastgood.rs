@@ -76,19 +76,18 @@ impl Generation {
         hasher.finalize().to_hex()[..Standing::ID].to_string()
     }
 
-    /// Notes that this is the policy of the machine now, and gives its name.
-    pub fn stand(&self, store: &Store, program: &Program) -> io::Result<String> {
-        let id = self.id();
+    /// Notes that this is the policy of the machine now.
+    pub fn stand(&self, store: &Store, program: &Program) -> io::Result<Standing> {
         let version = program.context.get("cfinputs_version").unwrap_or_default();
         let standing = Standing {
-            id: id.clone(),
+            id: self.id(),
             since: self.since,
             version: key_of(&version[..version.len().min(Standing::VERSION)]),
         };
         if store.read::<Standing>(Standing::FILE)?.0 != standing {
-            store.update(Standing::FILE, |old: &mut Standing| *old = standing)?;
+            store.update(Standing::FILE, |old: &mut Standing| old.clone_from(&standing))?;
         }
-        Ok(id)
+        Ok(standing)
     }
 
     /// Its files, as they were found.

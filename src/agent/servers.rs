@@ -8,9 +8,10 @@ use bstr::{BStr, ByteSlice};
 
 use super::sources::{OpenOptions, Sources, is_local};
 use crate::fsx::{Local, Source, SourceError};
-use crate::state::{Direction, Sighting, Store};
+use crate::state::{Direction, Sighting, Standing, Store};
 use crate::sync::{self, Remote, Shelf};
 use crate::sys::Paths;
+use crate::wire::{self, Policy};
 
 /// How long a run comes again to a server that is too busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,6 +26,8 @@ pub struct Servers {
     /// Servers that did not answer, and why: a policy of many copies waits for a dead master once, not at every rule.
     away: BTreeMap<String, String>,
     seen: Vec<Sighting>,
+    /// The policy that servers were told.
+    policy: Option<Standing>,
 }
 
 impl Servers {
@@ -40,6 +43,7 @@ impl Servers {
             open: BTreeMap::new(),
             away: BTreeMap::new(),
             seen: Vec::new(),
+            policy: None,
         }
     }
 
@@ -79,6 +83,10 @@ impl Sources for Servers {
             how.bind = options.bind;
             how.ipv4_only = options.ipv4_only;
             how.patience = PATIENCE;
+            let file = self.paths.state().join(Standing::FILE);
+            let policy = || Store::peek(&file).ok().flatten();
+            self.policy = self.policy.take().or_else(policy);
+            how.policy = self.policy.as_ref().map(told);
             how.timeout = options.timeout.unwrap_or(how.timeout);
             how.connect = options.timeout.unwrap_or(how.connect);
             match sync::connect(name, &how) {
@@ -88,6 +96,7 @@ impl Sources for Servers {
                         address: remote.address().ip(),
                         name: name.to_string(),
                         at: jiff::Timestamp::now().as_second(),
+                        policy: None,
                     });
                     self.open.insert(name.to_string(), remote)
                 }
@@ -108,12 +117,34 @@ impl Sources for Servers {
         }
     }
 
+    fn runs(&mut self, policy: &Standing) {
+        if self.policy.as_ref() == Some(policy) {
+            return;
+        }
+        self.policy = Some(policy.clone());
+        for remote in self.open.values_mut() {
+            remote.tell_policy(told(policy));
+        }
+    }
+
     fn take_sightings(&mut self) -> Vec<Sighting> {
         std::mem::take(&mut self.seen)
     }
 
     fn take_notes(&mut self) -> Vec<String> {
         self.open.values_mut().flat_map(Remote::take_notes).collect()
+    }
+}
+
+fn told(policy: &Standing) -> Policy {
+    let short = |text: &str| {
+        let bytes = <Vec<u8> as bstr::ByteVec>::unescape_bytes(text);
+        bytes.into_iter().take(wire::MAX_NAME).collect::<Vec<u8>>().into()
+    };
+    Policy {
+        id: short(&policy.id),
+        since: policy.since,
+        version: short(&policy.version),
     }
 }
 

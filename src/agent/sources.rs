@@ -6,7 +6,7 @@ use bstr::{BStr, ByteSlice};
 
 use super::Run;
 use crate::fsx::{Local, Source, SourceError};
-use crate::state::{Sighting, Store};
+use crate::state::{Sighting, Standing, Store};
 
 /// How a server is to be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,9 @@ pub trait Sources {
     fn take_notes(&mut self) -> Vec<String> {
         Vec::new()
     }
+
+    /// This machine runs this policy from now on: servers may want to know.
+    fn runs(&mut self, _policy: &Standing) {}
 
     /// The servers that answered since the last call.
     fn take_sightings(&mut self) -> Vec<Sighting> {

@@ -25,6 +25,8 @@ use crate::wire::{self, Code, Reply, Request, Want};
 
 /// How often a client hears that its request is still worked on. A client may wait as little as three seconds (TimeOut).
 const ALIVE: Duration = Duration::from_secs(2);
+/// When a client for which there is no room shall come again, in seconds.
+const AGAIN: u16 = 5;
 /// How long a client may take to hang up after the last word.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -144,7 +146,14 @@ impl Connection<'_> {
         match step {
             Step::Welcome { .. } if !self.seat.enter(config.max_connections) => {
                 let text = "Server is currently too busy -- increase MaxConnections or Splaytime?";
-                self.refuse(id, Refusal::request(Code::Busy, text, text))?;
+                let refusal = Refusal::request(Code::Busy, text, text);
+                if !self.session.fleet() {
+                    self.refuse(id, refusal)?;
+                    return Ok(false);
+                }
+                self.note(&refusal);
+                let text = text.into();
+                self.reply(id, &Reply::Busy { again: AGAIN, text })?;
                 return Ok(false);
             }
             Step::Welcome { version, features } => {
@@ -171,6 +180,11 @@ impl Connection<'_> {
                         program,
                     },
                 )?;
+            }
+            Step::Policy(policy) => {
+                if config.last_seen {
+                    self.shared.seen.policy(&self.peer, policy, now);
+                }
             }
             Step::Wait => self.content = None,
             Step::Manifest { root, known, select } => self.manifest(config, id, root.as_ref(), known, &select)?,
@@ -338,6 +352,7 @@ impl Connection<'_> {
         }
         ::log::info!("{}: runs {}", self.who, bstr::join(" ", &argv).as_bstr());
         let argv = exec::launched(&config.launcher, &config.env, argv);
+        let began = SystemTime::now();
         let events = match exec::start(argv, &config.env) {
             Ok(events) => events,
             Err(error) => return self.not_started(id, program.as_ref(), &error),
@@ -352,7 +367,12 @@ impl Connection<'_> {
                     // What comes in one go travels together, what comes alone travels at once.
                     self.stream.flush()?;
                 }
-                Ok(Event::Exit(status)) => return self.reply(id, &Reply::Exit { status }),
+                Ok(Event::Exit(status)) => {
+                    if let Some(ran) = self.session.fleet().then(|| exec::ran(began)).flatten() {
+                        self.reply(id, &Reply::Ran(ran))?;
+                    }
+                    return self.reply(id, &Reply::Exit { status });
+                }
                 Ok(Event::Failed(error)) => return self.not_started(id, program.as_ref(), &error),
                 Err(RecvTimeoutError::Timeout) => {
                     self.reply(id, &Reply::Alive)?;

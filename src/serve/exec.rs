@@ -4,17 +4,21 @@ use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bstr::BString;
 
+use crate::state::{Runs, Standing, Store};
+use crate::sys::Paths;
 use crate::sys::process::{self, Argv, Command};
-use crate::wire::MAX_TEXT;
+use crate::wire::{MAX_TEXT, Ran};
 
 /// What a client reads whatever the reason is.
 pub const REFUSED: &str = "this host and user may not start the agent here";
 
 /// Takes out what would run another policy or ignore locks: `-K`, `--no-lock`, `-A`, `--auto`, `-f FILE`, `--file FILE`,
-/// also inside clusters of short options, with the value joined and with the long name cut (Q22).
+/// also inside clusters of short options, with the value joined and with the long name cut (Q22). And `--undo RUN`,
+/// `--force-undo`: to take back what a policy did is for whoever is at the machine.
 pub fn strip(args: &[BString]) -> Vec<BString> {
     let mut kept = Vec::new();
     let mut words = args.iter();
@@ -24,11 +28,12 @@ pub fn strip(args: &[BString]) -> Vec<BString> {
                 Some(at) => (long.get(..at).unwrap_or_default(), true),
                 None => (long, false),
             };
-            if !name.is_empty() && b"file".starts_with(name) {
+            if (!name.is_empty() && b"file".starts_with(name)) || name == b"undo" {
                 if !joined {
                     words.next();
                 }
             } else if !(name.len() >= 4 && b"no-lock".starts_with(name)
+                || name.len() >= 7 && b"force-undo".starts_with(name)
                 || !name.is_empty() && b"auto".starts_with(name))
             {
                 kept.push(word.clone());
@@ -133,6 +138,28 @@ pub fn start(argv: Vec<BString>, env: &[(OsString, OsString)]) -> std::io::Resul
     Ok(receiver)
 }
 
+/// What the agent did that was started at that moment, as it wrote down itself; none where it did not.
+pub fn ran(began: SystemTime) -> Option<Ran> {
+    let began = began.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let state = Paths::from_env().state();
+    let runs: Runs = Store::peek(&state.join(Runs::FILE)).ok()??;
+    let run = runs.runs.last()?;
+    if u64::try_from(run.began).ok()? < began {
+        return None;
+    }
+    let standing: Standing = Store::peek(&state.join(Standing::FILE))
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let short = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    Some(Ran {
+        kept: short(run.kept),
+        repaired: short(run.repaired),
+        failed: short(run.failed),
+        policy: standing.id.into(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +191,9 @@ mod tests {
             ("--auto -v", "-v"),
             ("--aut", ""),
             ("--avoid copy", "--avoid copy"),
+            ("--undo last --force-undo -v", "-v"),
+            ("--undo=7 --force-u", ""),
+            ("--undefine x --force-net-copy", "--undefine x --force-net-copy"),
             ("-K-no-lock", "-no-lock"),
             ("-A-auto", "-auto"),
             ("-K-file=/tmp/x -v", "-v"),

@@ -8,10 +8,8 @@ use bstr::{BStr, BString, ByteSlice};
 use super::config::Config;
 use super::exec;
 use crate::fsx::Select;
-use crate::wire::{CHUNKS, Code, Hello, Range, Request, VERSIONS, Want};
+use crate::wire::{CHUNKS, Code, FEATURES, FLEET, Hello, Policy, Range, Request, VERSIONS, Want};
 
-/// The optional parts of the protocol that are known here.
-const FEATURES: u32 = CHUNKS;
 /// How far clocks may be apart when DenyBadClocks is on, seconds.
 const CLOCKS: u64 = 3600;
 
@@ -85,6 +83,8 @@ pub enum Step {
         /// The line that tells what is started; none when the client sent no options.
         announce: Option<BString>,
     },
+    /// Note which policy the client runs; nothing is answered.
+    Policy(Policy),
     /// No class of a request to start the agent is defined here: say so, and do nothing.
     Irrelevant,
     /// Refuse.
@@ -137,6 +137,11 @@ impl Session {
     /// The user of the client, once it was accepted.
     pub fn user(&self) -> &str {
         &self.user
+    }
+
+    /// Whether the client knows what is said of policies, runs and busy servers.
+    pub fn fleet(&self) -> bool {
+        self.features & FLEET != 0
     }
 
     /// True until the client was accepted.
@@ -198,6 +203,7 @@ impl Session {
                     None => Step::Refuse(unsound(root.as_ref())),
                 }
             }
+            (State::Ready, Request::Policy(policy)) if self.fleet() => Step::Policy(policy),
             (State::Ready, Request::Exec { args, classes }) => self.exec(config, &args, &classes),
             (state, request) => Step::Refuse(Refusal::fatal(
                 Code::Protocol,
@@ -268,6 +274,7 @@ fn name(request: &Request) -> &'static str {
         Request::Exec { .. } => "a request to run the agent",
         Request::Cut { .. } => "a request for chunks",
         Request::Ranges { .. } => "a request for parts of a file",
+        Request::Policy(_) => "the name of its policy",
     }
 }
 
@@ -485,7 +492,7 @@ mod tests {
             program: "test".into(),
         });
         let step = take(&mut session, &config, 1, hello);
-        assert!(matches!(step, Step::Welcome { features: CHUNKS, .. }));
+        assert!(matches!(step, Step::Welcome { features: FEATURES, .. }));
         assert!(matches!(take(&mut session, &config, 2, cut("/srv/.")), Step::Cut { root, .. } if root == "/srv/"));
         assert!(matches!(take(&mut session, &config, 3, ranges()), Step::Ranges { root, .. } if root == "/srv/a"));
         assert!(matches!(
@@ -496,6 +503,32 @@ mod tests {
         assert!(matches!(
             take(&mut session, &config, 5, ranges()),
             Step::Refuse(Refusal { close: true, .. })
+        ));
+    }
+
+    #[test]
+    fn the_policy_of_a_client_is_taken_from_those_that_said_they_would_tell_it() {
+        let config = Config::default();
+        let policy = || {
+            Request::Policy(Policy {
+                id: "abc".into(),
+                ..Policy::default()
+            })
+        };
+        let step = take(&mut ready(&config), &config, 2, policy());
+        assert!(matches!(step, Step::Refuse(Refusal { close: true, .. })));
+        let mut session = Session::default();
+        let Request::Hello(mut hello) = hello(0) else { panic!() };
+        hello.features = FLEET;
+        assert!(!session.fleet());
+        take(&mut session, &config, 1, Request::Hello(hello));
+        assert!(session.fleet());
+        let step = take(&mut session, &config, 2, policy());
+        assert!(matches!(step, Step::Policy(policy) if policy.id == "abc"));
+        // Nothing was begun by it.
+        assert!(matches!(
+            take(&mut session, &config, 3, manifest("/srv")),
+            Step::Manifest { .. }
         ));
     }
 

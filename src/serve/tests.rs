@@ -74,7 +74,7 @@ impl Running {
         let mut stream = self.tls();
         let hello = Request::Hello(Hello {
             versions: wire::VERSIONS,
-            features: wire::CHUNKS,
+            features: wire::FEATURES,
             time: std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .unwrap()
@@ -87,7 +87,7 @@ impl Running {
         assert!(matches!(
             reply(&mut stream),
             Some(Reply::Welcome {
-                features: wire::CHUNKS,
+                features: wire::FEATURES,
                 ..
             })
         ));

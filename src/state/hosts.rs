@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Spread;
 use super::history::keep_newest;
+use super::{Spread, Standing};
 
 /// Hosts that are remembered.
 const MOST: usize = 10_000;
@@ -48,6 +48,9 @@ pub struct Contact {
     pub at: i64,
     /// Seconds between contacts.
     pub interval: Spread,
+    /// The policy it runs, as it said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Standing>,
 }
 
 /// One contact that is to be remembered.
@@ -61,6 +64,8 @@ pub struct Sighting {
     pub name: String,
     /// Seconds since the epoch.
     pub at: i64,
+    /// The policy it runs, where it said so.
+    pub policy: Option<Standing>,
 }
 
 impl Hosts {
@@ -77,6 +82,9 @@ impl Hosts {
             contact.interval.add(interval as f64);
         }
         contact.at = contact.at.max(seen.at);
+        if seen.policy.is_some() {
+            contact.policy.clone_from(&seen.policy);
+        }
         if !seen.name.is_empty() {
             contact.name.clone_from(&seen.name);
         } else if contact.name.is_empty() {
@@ -101,7 +109,26 @@ mod tests {
             address: "10.0.0.1".parse().unwrap(),
             name: name.into(),
             at,
+            policy: None,
         }
+    }
+
+    #[test]
+    fn the_policy_a_host_told_last_stays_when_it_tells_none() {
+        let mut hosts = Hosts::default();
+        let told = Standing {
+            id: "abc".into(),
+            ..Standing::default()
+        };
+        let mut first = seen(Direction::In, "c", 1);
+        first.policy = Some(told.clone());
+        hosts.add(&first);
+        hosts.add(&seen(Direction::In, "c", 2));
+        assert_eq!(hosts.seen["-10.0.0.1"].policy, Some(told));
+        // Files of before have none.
+        let old = r#"{"seen":{"-10.0.0.1":{"name":"c","at":1,"interval":{"count":0,"average":0.0,"variance":0.0}}}}"#;
+        let old: Hosts = serde_json::from_str(old).unwrap();
+        assert_eq!(old.seen["-10.0.0.1"].policy, None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::fsx::SourceError;
 use crate::keys::{KeyError, PublicKey, Store};
 use crate::sys::Paths;
 use crate::tls::{ClientStream, Deadline, Identity, TlsError};
-use crate::wire::{self, Code, Hello, Reply, Request};
+use crate::wire::{self, Code, Hello, Policy, Reply, Request};
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Options {
     pub timeout: Duration,
     /// How long to come again to a server that is too busy; zero = not at all.
     pub patience: Duration,
+    /// The policy that runs here, for the server to know.
+    pub policy: Option<Policy>,
     /// The address to connect from.
     pub bind: Option<IpAddr>,
     /// Leave out the IPv6 addresses of the server.
@@ -53,6 +55,7 @@ impl Default for Options {
             // A server that works gives a sign of life every two seconds.
             timeout: Duration::from_secs(20),
             patience: Duration::ZERO,
+            policy: None,
             bind: None,
             ipv4_only: false,
             program: concat!("dsau ", env!("CARGO_PKG_VERSION")).to_string(),
@@ -213,7 +216,7 @@ impl Dial {
         program.truncate(wire::MAX_NAME);
         let hello = Request::Hello(Hello {
             versions: wire::VERSIONS,
-            features: wire::CHUNKS,
+            features: wire::FEATURES,
             time,
             user: user(),
             program: program.into(),
@@ -225,7 +228,17 @@ impl Dial {
             (_, Reply::Welcome { version, features, .. })
                 if (wire::VERSIONS.0..=wire::VERSIONS.1).contains(&version) =>
             {
-                Ok(features & wire::CHUNKS)
+                let features = features & wire::FEATURES;
+                if let (Some(policy), true) = (&self.options.policy, features & wire::FLEET != 0) {
+                    // It goes with the first request.
+                    let told = Request::Policy(policy.clone()).encode(0, stream.buffer());
+                    told.map_err(|e| SourceError::Protocol(e.to_string()))?;
+                }
+                Ok(features)
+            }
+            (_, Reply::Busy { again, text }) => {
+                let why = format!("{}: {}", self.server, crate::log::clean(&text.to_string()));
+                Err(SourceError::Busy(why, Some(Duration::from_secs(again.into()))))
             }
             (_, Reply::Error { code, text }) => Err(self.said(code, &text)),
             _ => Err(SourceError::Protocol(format!(

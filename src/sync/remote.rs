@@ -13,7 +13,7 @@ use super::manifest::{Listing, Manifest};
 use super::shelf::{self, Shelf};
 use crate::fsx::{Deliver, Entry, Olds, Select, Source, SourceError};
 use crate::tls::{ClientStream, Deadline};
-use crate::wire::{self, Reply, Request, WANT_SIZE, WANT_WINDOW, Want};
+use crate::wire::{self, Policy, Ran, Reply, Request, WANT_SIZE, WANT_WINDOW, Want};
 
 /// A server we are connected to.
 pub struct Remote {
@@ -24,6 +24,7 @@ pub struct Remote {
     unread: Vec<(BString, String)>,
     notes: Vec<String>,
     shelf: Option<Box<dyn Shelf>>,
+    ran: Option<Ran>,
 }
 
 impl Remote {
@@ -37,6 +38,7 @@ impl Remote {
             unread: Vec::new(),
             notes: greeted.notes,
             shelf: None,
+            ran: None,
         })
     }
 
@@ -108,14 +110,31 @@ impl Remote {
             args: args.to_vec(),
             classes: classes.to_vec(),
         })?;
+        self.ran = None;
         loop {
             match self.reply(id)? {
                 Reply::Line(text) => line(text.as_bstr()),
+                Reply::Ran(ran) => self.ran = Some(ran),
                 Reply::Alive => {}
                 Reply::Exit { status } => return Ok(status),
                 Reply::Error { code, text } => return Err(self.dial.said(code, &text)),
                 _ => return Err(self.broken("a reply that does not belong to a command")),
             }
+        }
+    }
+
+    /// What the agent did that was started last, where it is known.
+    pub fn take_ran(&mut self) -> Option<Ran> {
+        self.ran.take()
+    }
+
+    /// Tells the server which policy runs here from now on. What cannot be told now is told the next time.
+    pub fn tell_policy(&mut self, policy: Policy) {
+        self.dial.options.policy = Some(policy.clone());
+        if let (Some(stream), true) = (&mut self.stream, self.features & wire::FLEET != 0)
+            && Request::Policy(policy).encode(0, stream.buffer()).is_ok()
+        {
+            let _ = stream.flush();
         }
     }
 

@@ -21,8 +21,8 @@ mod tests;
 
 pub use entry::{MAX_PATTERNS, put_entry, relative, select_bytes, take_entries};
 pub use frame::{HEADER, Header, put_data, put_entries, read_frame, read_header};
-pub use reply::{Code, Reply};
-pub use request::{Hello, Range, Request, Want};
+pub use reply::{Code, Ran, Reply};
+pub use request::{Hello, Policy, Range, Request, Want};
 
 /// The versions this program speaks, lowest and highest.
 pub const VERSIONS: (u16, u16) = (1, 1);
@@ -48,6 +48,10 @@ pub const MAX_CHUNKS: usize = 4096;
 pub const MAX_RANGES: usize = 2048;
 /// The feature of HELLO and WELCOME: large files by their chunks.
 pub const CHUNKS: u32 = 1;
+/// The feature of HELLO and WELCOME: which policy a client runs, what an agent did, when to come again.
+pub const FLEET: u32 = 2;
+/// All features that are known here.
+pub const FEATURES: u32 = CHUNKS | FLEET;
 /// How many WANT frames may be on their way before the first of them is answered.
 pub const WANT_WINDOW: usize = 3;
 /// The payload size a client gives one WANT frame.

@@ -24,6 +24,8 @@ const ALIVE: u8 = 0x8c;
 const UNREAD: u8 = 0x8d;
 const CHUNKS: u8 = 0x8e;
 const ERROR: u8 = 0x8f;
+const RAN: u8 = 0x90;
+const BUSY: u8 = 0x91;
 
 /// What kind of failure a text explains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,19 @@ impl Code {
             .and_then(|i| CODES.get(i).copied())
             .ok_or(WireError::Value("an error code"))
     }
+}
+
+/// What an agent that was started did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// Promises that were kept already.
+    pub kept: u32,
+    /// Promises that were repaired.
+    pub repaired: u32,
+    /// Promises that could not be kept.
+    pub failed: u32,
+    /// The policy it ran; may be empty.
+    pub policy: BString,
 }
 
 /// What a server says.
@@ -131,6 +146,15 @@ pub enum Reply {
     FetchEnd,
     /// A line of output, without its line end.
     Line(BString),
+    /// What the agent did; its end follows.
+    Ran(Ran),
+    /// There is no room now; the connection is over.
+    Busy {
+        /// When to come again, in seconds.
+        again: u16,
+        /// For a person.
+        text: BString,
+    },
     /// The command ended.
     Exit {
         /// Its exit status; 128 + n for signal n.
@@ -163,6 +187,8 @@ impl Reply {
             Reply::Chunks(_) => CHUNKS,
             Reply::FetchEnd => FETCH_END,
             Reply::Line(_) => LINE,
+            Reply::Ran(_) => RAN,
+            Reply::Busy { .. } => BUSY,
             Reply::Exit { .. } => EXIT,
             Reply::Alive => ALIVE,
             Reply::Error { .. } => ERROR,
@@ -223,6 +249,16 @@ impl Reply {
                 Ok(())
             }
             Reply::Line(text) => put.text("a line", text, MAX_TEXT),
+            Reply::Ran(ran) => {
+                put.u32(ran.kept);
+                put.u32(ran.repaired);
+                put.u32(ran.failed);
+                put.text("a policy", &ran.policy, MAX_NAME)
+            }
+            Reply::Busy { again, text } => {
+                put.u16(*again);
+                put.text("a text", text, MAX_TEXT)
+            }
             Reply::Exit { status } => {
                 put.i32(*status);
                 Ok(())
@@ -279,6 +315,16 @@ impl Reply {
             }
             FETCH_END => Reply::FetchEnd,
             LINE => Reply::Line(take.text("a line", MAX_TEXT)?),
+            RAN => Reply::Ran(Ran {
+                kept: take.u32()?,
+                repaired: take.u32()?,
+                failed: take.u32()?,
+                policy: take.text("a policy", MAX_NAME)?,
+            }),
+            BUSY => Reply::Busy {
+                again: take.u16()?,
+                text: take.text("a text", MAX_TEXT)?,
+            },
             EXIT => Reply::Exit { status: take.i32()? },
             ALIVE => Reply::Alive,
             ERROR => Reply::Error {

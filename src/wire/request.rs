@@ -15,6 +15,7 @@ const WANT: u8 = 0x04;
 const EXEC: u8 = 0x05;
 const CUT: u8 = 0x06;
 const RANGES: u8 = 0x07;
+const POLICY: u8 = 0x08;
 /// The first bytes of HELLO, so that another protocol inside TLS is recognised.
 const MAGIC: &[u8; 4] = b"dsau";
 /// Files in one WANT frame.
@@ -55,6 +56,17 @@ pub struct Range {
     pub at: u64,
     /// Its bytes.
     pub len: u64,
+}
+
+/// The policy that a client runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name.
+    pub id: BString,
+    /// Since when, seconds since the epoch.
+    pub since: i64,
+    /// Its `cfinputs_version`; may be empty.
+    pub version: BString,
 }
 
 /// What a client says.
@@ -106,6 +118,8 @@ pub enum Request {
         /// The parts: not empty, in order, apart from each other, within the file.
         ranges: Vec<Range>,
     },
+    /// Which policy runs here. Has no answer.
+    Policy(Policy),
 }
 
 impl Request {
@@ -119,6 +133,7 @@ impl Request {
             Request::Exec { .. } => EXEC,
             Request::Cut { .. } => CUT,
             Request::Ranges { .. } => RANGES,
+            Request::Policy(_) => POLICY,
         };
         put_frame(out, kind, id, MAX_REQUEST, |out| self.payload(&mut Put(out)))
     }
@@ -162,6 +177,11 @@ impl Request {
                     put.u64(range.len);
                 }
                 Ok(())
+            }
+            Request::Policy(policy) => {
+                put.text("a policy", &policy.id, MAX_NAME)?;
+                put.i64(policy.since);
+                put.text("a version", &policy.version, MAX_NAME)
             }
         }
     }
@@ -210,6 +230,11 @@ impl Request {
                 let ranges = take_ranges(&mut take, file.size)?;
                 Request::Ranges { root, file, ranges }
             }
+            POLICY => Request::Policy(Policy {
+                id: take.text("a policy", MAX_NAME)?,
+                since: take.i64()?,
+                version: take.text("a version", MAX_NAME)?,
+            }),
             other => return Err(WireError::Type(other)),
         };
         take.end()?;

@@ -84,6 +84,11 @@ fn request() -> impl Strategy<Value = Request> {
         (any::<bool>(), vec(want(), 0..20)).prop_map(|(last, files)| Request::Want { last, files }),
         (vec(text(50), 0..9), vec(text(50), 0..9)).prop_map(|(args, classes)| Request::Exec { args, classes }),
         (text(200), want()).prop_map(|(root, file)| Request::Cut { root, file }),
+        (text(64), any::<i64>(), text(64)).prop_map(|(id, since, version)| Request::Policy(Policy {
+            id,
+            since,
+            version
+        })),
         (text(200), ranges()).prop_map(|(root, (file, ranges))| Request::Ranges { root, file, ranges }),
     ]
 }
@@ -117,6 +122,15 @@ fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::FetchEnd),
         text(100).prop_map(Reply::Line),
         any::<i32>().prop_map(|status| Reply::Exit { status }),
+        (any::<[u32; 3]>(), text(64)).prop_map(|([kept, repaired, failed], policy)| {
+            Reply::Ran(Ran {
+                kept,
+                repaired,
+                failed,
+                policy,
+            })
+        }),
+        (any::<u16>(), text(100)).prop_map(|(again, text)| Reply::Busy { again, text }),
         Just(Reply::Alive),
         (code, text(100)).prop_map(|(code, text)| Reply::Error { code, text }),
     ]

@@ -32,6 +32,7 @@ mod editfiles;
 mod examples;
 mod explain;
 mod faults;
+mod fleet;
 mod fuzz;
 mod gateways;
 mod hostile;

@@ -169,6 +169,7 @@ fn seen(lab: &Lab, direction: Direction, host: (&str, &str), hours: &[i64]) {
                 address: host.1.parse().unwrap(),
                 name: host.0.into(),
                 at: now() - hour * 3600,
+                policy: None,
             });
         }
     });

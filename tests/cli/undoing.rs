@@ -362,3 +362,45 @@ fn the_policy_that_runs_has_a_name_that_changes_with_it() {
     assert_ne!(json["generation"].as_str().unwrap(), id(&first.out));
     assert_eq!(json["version"], "1.7");
 }
+
+#[test]
+fn on_a_full_disk_the_run_goes_on_and_says_that_it_cannot_be_undone() {
+    let desk = super::desk::Desk::new();
+    desk.put("f", "old line\n", 0o600);
+    let script = "state=../var/opt/dsau/cfengine/state; mkdir -p $state; mount -t tmpfs -o size=8k none $state\n\
+                  dd if=/dev/zero of=$state/full bs=1k 2>/dev/null || true\n\"$@\"";
+    let policy =
+        "control:\n actionsequence = ( editfiles )\neditfiles:\n { @T@/f\n  AppendIfNoSuchLine \"new line\"\n }\n";
+    let Some(said) = desk.apart("-m", script, &[], policy) else {
+        return;
+    };
+    let told = said
+        .out
+        .iter()
+        .filter(|line| line.contains("What this run changes cannot be undone later"))
+        .count();
+    assert_eq!((said.status, told), (0, 1), "{:#?} {}", said.out, said.err);
+    assert_eq!(desk.read("f"), "old line\nnew line\n");
+}
+
+#[test]
+fn what_a_script_made_of_an_edited_file_comes_back_and_one_that_changes_nothing_leaves_no_record() {
+    let lab = Lab::new();
+    let script = lab.file("script", "#!/bin/sh\ngrep -q more $1 || echo more >>$1\n", 0o755);
+    let policy = format!(
+        "control:\n actionsequence = ( editfiles )\neditfiles:\n {{ W/f\n  RunScript \"{}\"\n }}\n",
+        script.display()
+    );
+    lab.policy("cfagent.conf", &policy);
+    lab.file("f", "one\n", 0o640);
+    for _ in 0..2 {
+        let ran = lab.run(&["-K"]);
+        assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{}", ran.out);
+        assert_eq!(lab.read("f"), "one\nmore\n");
+        assert_eq!(fs::read_dir(undo_dir(&lab)).unwrap().count(), 1);
+    }
+    let undone = lab.run(&["--undo", "last"]);
+    assert_eq!((undone.status, undone.err.as_str()), (0, ""), "{}", undone.out);
+    assert_eq!(lab.read("f"), "one\n");
+    assert_eq!(fs::metadata(lab.w().join("f")).unwrap().mode() & 0o777, 0o640);
+}

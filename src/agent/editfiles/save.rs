@@ -253,11 +253,8 @@ impl EditWorld for Machine<'_, '_, '_> {
             .report
             .inform(format_args!("Running command: {command} {path} {class}"));
         let place = disk.place;
-        let undo = self.run.undo();
-        let begun = undo.alters(&place.dir, place.name(), &place.path);
-        let outcome = script(self.run, options, command, path.as_bstr(), class.as_bstr());
-        undo.done(&begun, &place.dir, place.name(), None);
-        let outcome = outcome?;
+        let before = place.look()?;
+        let outcome = script(self.run, options, command, path.as_bstr(), class.as_bstr())?;
         if outcome != 0 {
             self.run
                 .report
@@ -269,6 +266,10 @@ impl EditWorld for Machine<'_, '_, '_> {
             .read(disk.place.name())?
             .take(MOST_BYTES)
             .read_to_end(&mut after)?;
+        if let Some(before) = before.filter(|_| after != disk.content) {
+            let undo = self.run.undo();
+            undo.altered((&place.dir, place.name(), &place.path), &before, &disk.content);
+        }
         disk.content.clone_from(&after);
         Ok(Some(after))
     }

@@ -114,7 +114,11 @@ impl Whole<'_> {
                 false => Ok(read.clone()),
             };
             let stands = kept.and_then(|kept| match keeps && phase == Phase::Main {
-                true => kept.stand(store, program),
+                true => {
+                    let standing = kept.stand(store, program)?;
+                    parts.sources.runs(&standing);
+                    Ok(standing.id)
+                }
                 false => Ok(kept.id()),
             });
             match stands {

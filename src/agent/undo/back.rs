@@ -94,16 +94,15 @@ impl Back {
                 _ => Err(io::Error::new(io::ErrorKind::NotFound, "its directory is not there")),
             };
         };
+        if change.rights {
+            return self.put_rights(change, &place, force);
+        }
         let now = place.look()?;
         match self.judge(change, &place, now.as_ref())? {
             Verdict::Already => return Ok(Done::Already),
             Verdict::Changed(why) if !force => return Err(io::Error::other(format!("it was changed just now: {why}"))),
             Verdict::Lost(why) => return Err(io::Error::other(why)),
             Verdict::Can | Verdict::Changed(_) => {}
-        }
-        if change.rights {
-            let rights = change.was.rights().ok_or(io::ErrorKind::InvalidData)?;
-            return self.put_rights(&place, rights).map(|()| Done::Back);
         }
         let begun = self.undo.loses(&place.dir, place.name(), &place.path);
         let done = self.put_object(change, &place, now.as_ref());
@@ -169,13 +168,23 @@ impl Back {
         Ok(Done::Back)
     }
 
-    fn put_rights(&self, place: &Place, rights: Rights) -> io::Result<()> {
-        let held = match place.look()? {
-            // A link to a directory that a rule took for the directory itself.
-            Some(meta) if meta.is_link() => place.dir.through(place.name())?.as_object()?,
-            _ => place.dir.object(place.name())?,
-        };
+    fn put_rights(&self, change: &Change, place: &Place, force: bool) -> io::Result<Done> {
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        // Judged and changed is the very object that is held.
+        let held = behind(change, place)?.ok_or_else(gone)?;
         let meta = held.meta()?;
+        let mut rights = change.was.rights().ok_or_else(gone)?;
+        match judge_rights(change, Some(&meta)) {
+            Verdict::Already => return Ok(Done::Already),
+            Verdict::Changed(_) if force => {
+                // Whoever changed it is not to get a program that runs as another.
+                rights.mode &= if meta.is_file() { 0o1777 } else { 0o7777 };
+            }
+            Verdict::Can => {}
+            Verdict::Changed(why) | Verdict::Lost(why) => {
+                return Err(io::Error::other(format!("it was changed just now: {why}")));
+            }
+        }
         if place.dir.may_be_planted(&meta)? {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
@@ -185,12 +194,16 @@ impl Back {
         let begun = self.undo.rights(&meta, &place.path);
         let changed = set_rights(&held, &meta, rights);
         self.undo.done_rights(&begun, held.meta());
-        changed
+        changed.map(|()| Done::Back)
     }
 
     fn judge(&self, change: &Change, place: &Place, now: Option<&Meta>) -> io::Result<Verdict> {
         if change.rights {
-            return Ok(judge_rights(change, place, now));
+            let meta = match behind(change, place)? {
+                Some(held) => Some(held.meta()?),
+                None => None,
+            };
+            return Ok(judge_rights(change, meta.as_ref()));
         }
         let Some(meta) = now else {
             return self.judge_missing(change);
@@ -274,6 +287,18 @@ fn place_of(change: &Change) -> io::Result<Option<Place>> {
         Ok(place) => Ok(Some(place)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// The object of which mode and owner were changed, held; `None`: nothing is there.
+fn behind(change: &Change, place: &Place) -> io::Result<Option<at::Object>> {
+    match place.look()? {
+        None => Ok(None),
+        // A link to a directory that a rule took for the directory itself.
+        Some(meta) if meta.is_link() && matches!(change.was, State::Dir(_)) => {
+            place.dir.through(place.name())?.as_object().map(Some)
+        }
+        Some(_) => place.dir.object(place.name()).map(Some),
     }
 }
 

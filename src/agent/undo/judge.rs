@@ -8,33 +8,38 @@ use super::record::{After, Change, Plain, Rights, State, bytes};
 use crate::agent::owner;
 use crate::fsx::{Meta, Place, digest_of};
 
-/// What can be done about an object of which only mode and owner were changed.
-pub fn judge_rights(change: &Change, place: &Place, now: Option<&Meta>) -> Verdict {
-    let behind = match now {
-        Some(meta) if meta.is_link() && matches!(change.was, State::Dir(_)) => {
-            place.dir.through(place.name()).and_then(|dir| dir.self_meta()).ok()
-        }
-        other => other.copied(),
-    };
-    let Some(meta) = behind else {
+/// What can be done about an object of which only mode and owner were changed. Its content counts only where it would get
+/// another owner, or bits by which it runs as another: somebody may have put something else into it since.
+pub fn judge_rights(change: &Change, now: Option<&Meta>) -> Verdict {
+    let Some(meta) = now else {
         return Verdict::Changed("it is gone".into());
     };
-    let is = Rights::of(&meta);
-    if kind(&meta) != change.was.word() {
-        return Verdict::Changed(format!("it is a {} now", kind(&meta)));
+    if kind(meta) != change.was.word() {
+        return Verdict::Changed(format!("it is a {} now", kind(meta)));
     }
-    let left = match &change.after {
-        After::Is(state) => state.rights(),
-        _ => None,
+    let (is, was) = (Rights::of(meta), change.was.rights());
+    if was == Some(is) {
+        return Verdict::Already;
+    }
+    let After::Is(state) = &change.after else {
+        return Verdict::Changed(UNFINISHED.into());
     };
-    match left {
-        _ if change.was.rights() == Some(is) => Verdict::Already,
-        Some(left) if left == is => Verdict::Can,
-        Some(left) => Verdict::Changed(rights_differ(left, is)),
-        None => Verdict::Changed(UNFINISHED.into()),
+    match (state.rights(), was) {
+        (Some(left), _) if left != is => Verdict::Changed(rights_differ(left, is)),
+        (Some(left), Some(was)) => {
+            let matters = (left.uid, left.gid) != (was.uid, was.gid) || was.mode & 0o6000 != 0;
+            match state {
+                State::File(plain) if matters && plain.stamp != Plain::of(meta).stamp => {
+                    Verdict::Changed("its content may have been changed".into())
+                }
+                _ => Verdict::Can,
+            }
+        }
+        _ => Verdict::Changed(UNFINISHED.into()),
     }
 }
 
+/// What is said where the end of a change was not written down.
 pub const UNFINISHED: &str = "the run was ended while it changed it";
 
 /// How an object is not what the run left.

@@ -1,7 +1,7 @@
 //! Content that is kept, and given back.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use bstr::BStr;
@@ -63,6 +63,18 @@ pub fn keep(dir: &Dir, name: &BStr, meta: &Meta, run: &Dir, number: u32, way: Wa
         let _ = run.unlink(own);
         return Err(error);
     }
+    Ok(true)
+}
+
+/// Keeps content that a file had.
+pub fn keep_bytes(content: &[u8], was: &Meta, run: &Dir, number: u32) -> io::Result<bool> {
+    if content.len() as u64 > MOST_COPIED {
+        return Ok(false);
+    }
+    let own = number.to_string();
+    let mut to = run.create_new(BStr::new(&own), 0o600)?;
+    to.write_all(content)?;
+    at::file_times(&to, was.atime(), was.mtime())?;
     Ok(true)
 }
 

@@ -151,6 +151,19 @@ impl Undo {
         self.begin(dir, name, path, Way::Copy, None, true)
     }
 
+    /// The content of a file was changed by somebody else, who was asked to, and this is what it was.
+    pub fn altered(&self, (dir, name, path): At<'_>, was: &Meta, content: &[u8]) {
+        if !was.is_file() {
+            return;
+        }
+        let plain = Plain::of(was);
+        let n = self.write(true, |open| {
+            let keep = open.kept(plain.size, |number, run| kept::keep_bytes(content, was, run, number))?;
+            Ok(open.was(path, false, State::File(plain.clone()), keep, None))
+        });
+        self.done(&Begun { n, was: None }, dir, name, None);
+    }
+
     /// The object is renamed. Of a directory the new name is written down, of anything else what it was.
     pub fn moves(&self, dir: &Dir, name: &BStr, path: &Path, to: &Path) -> Begun {
         self.begin(dir, name, path, Way::Moved(to), None, true)
@@ -294,7 +307,10 @@ impl Inner {
             let state = self.state.as_deref().unwrap_or(Path::new("/"));
             let shelf = Shelf::make(state)?;
             let (run, dir) = shelf.begin()?;
-            shelf.prune(run, self.header.at, self.limits)?;
+            // Room is made by runs of the policy, which know how much there is; what is being taken back stays.
+            if self.header.undo_of.is_none() {
+                let _ = shelf.prune(run, self.header.at, self.limits);
+            }
             let log = dir.create_new(LOG.into(), 0o600)?;
             let mut open = Open {
                 run,
@@ -349,18 +365,23 @@ impl Open {
                 _ => Keep::Whole,
             });
         };
+        self.kept(plain.size, |number, run| kept::keep(dir, name, meta, run, number, way))
+    }
+
+    /// Keeps content of that size, if there is room.
+    fn kept(&mut self, size: u64, keep: impl FnOnce(u32, &Dir) -> io::Result<bool>) -> io::Result<Keep> {
         let room = self.most_bytes.saturating_sub(self.bytes);
-        if self.contents >= MOST_CONTENTS || plain.size > room {
+        if self.contents >= MOST_CONTENTS || size > room {
             return Ok(Keep::Lost("the run changed more than is kept".into()));
         }
         let number = self.next;
-        match kept::keep(dir, name, meta, &self.dir, number, way) {
+        match keep(number, &self.dir) {
             Ok(true) => {
                 self.contents += 1;
-                self.bytes += plain.size;
+                self.bytes += size;
                 Ok(Keep::Content(number))
             }
-            Ok(false) => Ok(Keep::Lost(format!("its {} bytes were too much to keep", plain.size))),
+            Ok(false) => Ok(Keep::Lost(format!("its {size} bytes were too much to keep"))),
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(error),
             Err(error) => Ok(Keep::Lost(error.to_string())),
         }

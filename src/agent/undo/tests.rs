@@ -290,3 +290,30 @@ fn a_directory_that_was_moved_aside_gets_its_name_again() {
     assert_eq!(desk.read("d").as_deref(), Some("a file"));
     assert_eq!(desk.read("d.cfsaved/f").as_deref(), Some("inside"));
 }
+
+#[test]
+fn a_file_gets_set_id_bits_and_its_old_owner_only_if_nobody_wrote_to_it_since() {
+    let desk = Desk::new();
+    desk.put("f", "program", 0o4755);
+    let (dir, undo) = (desk.dir(), desk.pen());
+    let held = dir.object("f".into()).unwrap();
+    let begun = undo.rights(&held.meta().unwrap(), &desk.path("f"));
+    held.chmod(0o755).unwrap();
+    undo.done_rights(&begun, held.meta());
+    undo.close();
+    assert_eq!(desk.verdicts(1), [Verdict::Can]);
+    fs::write(desk.path("f"), "other!!").unwrap();
+    assert_eq!(
+        desk.verdicts(1),
+        [Verdict::Changed("its content may have been changed".into())]
+    );
+    let back = desk.open(1);
+    let change = back.changes().next().unwrap();
+    assert!(back.put(change, false).is_err());
+    assert_eq!(back.put(change, true).unwrap(), Done::Back);
+    let mode = fs::metadata(desk.path("f")).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(
+        mode, 0o755,
+        "not even force makes a program of somebody's a set-id program"
+    );
+}

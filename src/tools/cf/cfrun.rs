@@ -150,6 +150,9 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     }
     if matches.get_flag("summary") || (total > 1 && io::stderr().is_terminal()) {
         stderr_line(&format!("cfrun: {}", tally.summary(missing.len())));
+        if let Some(policies) = tally.policies(&hosts) {
+            stderr_line(&format!("cfrun: {policies}"));
+        }
     }
     let mut failed = missing;
     failed.extend(tally.failed.iter().map(|number| hosts[*number].name.clone()));

@@ -269,16 +269,21 @@ fn last_seen(look: &Look) -> io::Result<Vec<Line>> {
         let address = key.get(1..).unwrap_or_default();
         let silent = hours((look.now() - contact.at) as f64);
         let (average, deviation) = (hours(contact.interval.average), hours(contact.interval.deviation()));
+        let policy = contact.policy.as_ref().map_or(String::new(), |policy| {
+            format!(", policy {} since {}", policy.id, look.minute(policy.since))
+        });
         Line {
             name: format!("{} {address}", contact.name),
             text: format!(
-                "IP {sign} {:>25} {address:>15}  @ [{}] not seen for ({silent:.2}) hrs, Av {average:.2} +/- {deviation:.2} hrs",
+                "IP {sign} {:>25} {address:>15}  @ [{}] not seen for ({silent:.2}) hrs, Av {average:.2} +/- {deviation:.2} hrs{policy}",
                 contact.name,
                 look.minute(contact.at),
             ),
             json: json!({"view": "host", "direction": if sign == "+" { "out" } else { "in" }, "name": contact.name,
                 "address": address, "last": Look::iso(contact.at), "hours": silent,
-                "average_hours": average, "deviation_hours": deviation}),
+                "average_hours": average, "deviation_hours": deviation,
+                "policy": contact.policy.as_ref().map(|policy| json!({"generation": policy.id,
+                    "since": Look::iso(policy.since), "version": plain(&policy.version)}))}),
         }
     };
     Ok(hosts.seen.iter().map(line).collect())
