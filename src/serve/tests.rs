@@ -72,17 +72,7 @@ impl Running {
     /// A client that was welcomed.
     fn hello(&self) -> ClientStream {
         let mut stream = self.tls();
-        let hello = Request::Hello(Hello {
-            versions: wire::VERSIONS,
-            features: wire::FEATURES,
-            time: std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .unwrap()
-                .as_secs()
-                .cast_signed(),
-            user: "root".into(),
-            program: "test".into(),
-        });
+        let hello = greeting(wire::FEATURES);
         hello.encode(1, stream.buffer()).unwrap();
         assert!(matches!(
             reply(&mut stream),
@@ -124,6 +114,21 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+}
+
+/// What a client says first.
+fn greeting(features: u32) -> Request {
+    Request::Hello(Hello {
+        versions: wire::VERSIONS,
+        features,
+        time: std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+            .cast_signed(),
+        user: "root".into(),
+        program: "test".into(),
+    })
 }
 
 fn wait() -> Deadline {
@@ -434,4 +439,17 @@ fn who_was_welcomed_is_told_once_and_not_where_the_policy_says_no() {
         assert_eq!(seen, if wanted { vec!["-127.0.0.1"] } else { Vec::new() });
         assert!(running.server.take_seen().is_empty());
     }
+}
+
+#[test]
+fn a_client_for_which_there_is_no_room_any_more_hears_when_to_come_again_if_it_knows_the_word() {
+    let running = Running::start(Limits::default(), |config| config.max_connections = 1);
+    // All three stand before the greeting; there is room for one.
+    let (mut second, mut third) = (running.tls(), running.tls());
+    let _first = running.hello();
+    greeting(wire::FEATURES).encode(1, second.buffer()).unwrap();
+    assert!(matches!(reply(&mut second), Some(Reply::Busy { again: 1.., .. })));
+    greeting(0).encode(1, third.buffer()).unwrap();
+    let said = reply(&mut third);
+    assert!(matches!(said, Some(Reply::Error { code: Code::Busy, .. })), "{said:?}");
 }

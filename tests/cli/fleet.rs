@@ -166,7 +166,7 @@ fn the_summary_of_cfrun_counts_hosts_that_changed_and_tells_their_policy() {
 }
 
 #[test]
-fn a_client_for_which_there_is_no_room_comes_again_when_the_server_said() {
+fn a_client_for_which_there_is_no_room_comes_again_until_there_is_or_its_patience_ends() {
     let (server, client) = (Host::new("127.0.0.1"), Host::new("127.0.0.2"));
     server.meets(&client);
     let master = Master::start(
@@ -200,7 +200,7 @@ fn a_client_for_which_there_is_no_room_comes_again_when_the_server_said() {
     come(30).unwrap();
     let waited = began.elapsed();
     assert!(
-        waited >= Duration::from_secs(5) && waited < Duration::from_secs(20),
+        waited >= Duration::from_secs(2) && waited < Duration::from_secs(25),
         "{waited:?}"
     );
     waits.join().unwrap();

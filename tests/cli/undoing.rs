@@ -386,12 +386,11 @@ fn on_a_full_disk_the_run_goes_on_and_says_that_it_cannot_be_undone() {
 #[test]
 fn what_a_script_made_of_an_edited_file_comes_back_and_one_that_changes_nothing_leaves_no_record() {
     let lab = Lab::new();
-    let script = lab.file("script", "#!/bin/sh\ngrep -q more $1 || echo more >>$1\n", 0o755);
-    let policy = format!(
-        "control:\n actionsequence = ( editfiles )\neditfiles:\n {{ W/f\n  RunScript \"{}\"\n }}\n",
-        script.display()
+    lab.file("script", "#!/bin/sh\ngrep -q more $1 || echo more >>$1\n", 0o755);
+    lab.policy(
+        "cfagent.conf",
+        "control:\n actionsequence = ( editfiles )\neditfiles:\n { W/f\n  RunScript \"W/script\"\n }\n",
     );
-    lab.policy("cfagent.conf", &policy);
     lab.file("f", "one\n", 0o640);
     for _ in 0..2 {
         let ran = lab.run(&["-K"]);
