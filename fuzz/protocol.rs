@@ -105,7 +105,7 @@ pub fn session(input: &[u8]) {
                 assert!((wire::VERSIONS.0..=wire::VERSIONS.1).contains(&version));
                 assert!((hello.versions.0..=hello.versions.1).contains(&version));
                 assert!(!config.deny_bad_clocks || NOW.abs_diff(hello.time) <= 3600);
-                assert_eq!(features & !(hello.features & wire::CHUNKS), 0);
+                assert_eq!(features & !(hello.features & wire::FEATURES), 0);
                 (welcomed, chunks) = (true, features & wire::CHUNKS != 0);
             }
             Step::Refuse(refusal) => {
