@@ -3,6 +3,8 @@
 //!
 //! An input is cut into parts at its zero bytes; what a part means stands with each body. Nothing here does I/O.
 
+#[path = "chunks.rs"]
+pub mod chunks;
 #[path = "protocol.rs"]
 pub mod protocol;
 

@@ -146,7 +146,7 @@ pub fn session(input: &[u8]) {
                 assert!(done <= file.size);
             }
             Step::Policy(policy) => {
-                assert!(session.fleet() && policy.id.len() <= dsau::wire::MAX_NAME);
+                assert!(session.fleet() && policy.id.len() <= wire::MAX_NAME);
             }
             Step::Exec { argv, .. } => {
                 assert!(config.users.contains(&"root".to_string()) && argv.starts_with(&config.command));

@@ -72,6 +72,11 @@ fn every_manifest_the_fuzzer_found_is_a_tree_or_refused() {
 }
 
 #[test]
+fn every_list_of_chunks_the_fuzzer_found_makes_the_file_or_nothing() {
+    replay("chunks", bodies::chunks::chunks);
+}
+
+#[test]
 fn every_malformed_request_of_the_list_leads_a_session_to_nothing() {
     let requests = malformed::requests("/srv", 1_700_000_000);
     let [hello, manifest, fetch, want, exec, cut, ranges] = &requests[..] else {
