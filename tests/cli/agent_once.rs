@@ -32,6 +32,11 @@ impl Sink for Said {
 
 /// Runs a policy file as the agent of the host whose root this is.
 pub fn run(paths: &Paths, policy: &Path, port: u16) -> Said {
+    run_as_told(paths, Some(policy), port)
+}
+
+/// The same; without a file it is the policy of the inputs directory, after an update.
+pub fn run_as_told(paths: &Paths, policy: Option<&Path>, port: u16) -> Said {
     let host = facts::Host {
         short: "client".into(),
         full: "client.lab".into(),
@@ -39,7 +44,7 @@ pub fn run(paths: &Paths, policy: &Path, port: u16) -> Said {
         ..facts::Host::default()
     };
     let options = RunOptions {
-        file: Some(policy.to_str().unwrap().into()),
+        file: policy.map(|path| path.to_str().unwrap().into()),
         exit_status: true,
         no_splay: true,
         no_preconf: true,

@@ -1,63 +1,17 @@
 //! What a master learns of its clients, a caller of the agents it starts, and what a client does that finds no room.
 
-use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dsau::agent::{self, Levels, RunOptions, Servers, Setup, Sink};
-use dsau::facts::{self, Machine};
 use dsau::fsx::SourceError;
 use dsau::state::{Contact, Hosts, Standing, Store};
 use dsau::sync::{Options, Remote, connect};
 
+use crate::agent_once;
 use crate::cfservd::{Host, Master};
-
-struct Lines(Vec<String>);
-
-impl Sink for Lines {
-    fn out(&mut self, line: &[u8]) {
-        self.0.push(String::from_utf8_lossy(line).into_owned());
-    }
-    fn err(&mut self, line: &[u8]) {
-        self.out(line);
-    }
-    fn syslog(&mut self, _: &str, _: &str) {}
-}
-
-/// Runs the agent of a host with the policy of its inputs directory.
-fn run(client: &Host, port: u16) -> (u8, Vec<String>) {
-    let paths = client.paths();
-    let host = facts::Host {
-        short: "client".into(),
-        full: "client.lab".into(),
-        system: "Linux".into(),
-        ..facts::Host::default()
-    };
-    let options = RunOptions {
-        exit_status: true,
-        no_splay: true,
-        no_preconf: true,
-        no_locks: true,
-        force_net_copy: true,
-        ..RunOptions::default()
-    };
-    let mut said = Lines(Vec::new());
-    let ending = agent::run(Setup {
-        options: &options,
-        paths: &paths,
-        host: &host,
-        machine: &mut Machine::new(&paths, host.clone()),
-        sources: &mut Servers::new(&paths, Vec::new(), true).on_port(port),
-        sink: &mut said,
-        levels: Levels::default(),
-        now: jiff::Zoned::now(),
-        env: HashMap::new(),
-    });
-    (ending.status, said.0)
-}
 
 fn standing(host: &Host) -> Standing {
     let file = host.paths().state().join(Standing::FILE);
@@ -90,8 +44,8 @@ fn the_server_knows_which_policy_a_client_runs_and_cfshow_tells_it() {
     let mut names = Vec::new();
     for version in ["1.0", "1.1"] {
         policy(version);
-        let (status, said) = run(&client, master.port);
-        assert_eq!((status, said.len()), (0, 0), "{said:#?}");
+        let said = agent_once::run_as_told(&client.paths(), None, master.port);
+        assert_eq!((said.status, said.lines.len()), (0, 0), "{:#?}", said.lines);
         names.push(standing(&client).id);
     }
     assert_ne!(names[0], names[1]);

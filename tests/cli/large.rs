@@ -6,17 +6,15 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bstr::ByteSlice;
-use dsau::agent::{self, Counts, Levels, RunOptions, Servers, Setup, Sink};
-use dsau::facts::{self, Machine};
 use dsau::sys::Paths;
 
+use crate::agent_once::{self, Said};
 use crate::cfservd::{Host, Master};
 
 const SIZE: usize = 24_000_000;
@@ -89,61 +87,9 @@ fn hand_on(mut far: TcpStream, mut near: TcpStream, shared: &(Arc<AtomicU64>, Ar
     let _ = far.shutdown(Shutdown::Read);
 }
 
-struct Said {
-    lines: Vec<String>,
-    status: u8,
-    counts: Counts,
-}
-
-impl Sink for Said {
-    fn out(&mut self, line: &[u8]) {
-        self.lines.push(line.to_str_lossy().into_owned());
-    }
-
-    fn err(&mut self, line: &[u8]) {
-        self.out(line);
-    }
-
-    fn syslog(&mut self, _: &str, _: &str) {}
-}
-
 /// One run of the agent whose root is `root`, with the policy `p.cf` there.
 fn run(root: &Path, port: u16) -> Said {
-    let paths = Paths::under(root);
-    let host = facts::Host {
-        short: "client".into(),
-        full: "client.lab".into(),
-        system: "Linux".into(),
-        ..facts::Host::default()
-    };
-    let options = RunOptions {
-        file: Some(root.join("p.cf").to_str().unwrap().into()),
-        exit_status: true,
-        no_splay: true,
-        no_preconf: true,
-        no_locks: true,
-        force_net_copy: true,
-        ..RunOptions::default()
-    };
-    let mut said = Said {
-        lines: Vec::new(),
-        status: 0,
-        counts: Counts::default(),
-    };
-    let ending = agent::run(Setup {
-        options: &options,
-        paths: &paths,
-        host: &host,
-        machine: &mut Machine::new(&paths, host.clone()),
-        sources: &mut Servers::new(&paths, Vec::new(), true).on_port(port),
-        sink: &mut said,
-        levels: Levels::default(),
-        now: jiff::Zoned::now(),
-        env: std::collections::HashMap::new(),
-    });
-    said.status = ending.status;
-    said.counts = ending.counts;
-    said
+    agent_once::run(&Paths::under(root), &root.join("p.cf"), port)
 }
 
 /// A master that serves a large file and a small one, and a client.
@@ -328,14 +274,9 @@ fn a_client_that_was_killed_goes_on_where_it_ended() {
     site.content = noise(5, SIZE);
     site.serve();
     site.proxy.allow(16_000_000);
-    let mut client = Command::new(std::env::current_exe().unwrap())
-        .args(["large::client", "--exact", "--ignored"])
-        .env("LARGE_ROOT", site.client.root.path())
-        .env("LARGE_PORT", site.proxy.port.to_string())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let root = site.client.root.path();
+    let mut client = agent_once::command(&[], root, &root.join("p.cf"), site.proxy.port);
+    let mut client = client.stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
     let written = || {
         let names = site.names();
@@ -355,15 +296,6 @@ fn a_client_that_was_killed_goes_on_where_it_ended() {
     site.proxy.allow(u64::MAX);
     let came = site.repairs();
     assert!(came < SIZE as u64 - part + 500_000, "{came} came, {part} were there");
-}
-
-/// The client of the test above, in a process of its own.
-#[test]
-#[ignore = "is started by another test"]
-fn client() {
-    let root = std::env::var_os("LARGE_ROOT").unwrap();
-    let port = std::env::var("LARGE_PORT").unwrap().parse().unwrap();
-    run(Path::new(&root), port);
 }
 
 #[test]
