@@ -47,6 +47,8 @@ pub struct Back {
     pub record: Record,
     dir: Dir,
     undo: Undo,
+    /// What somebody who took it back before was killed at.
+    half: HashSet<BString>,
     /// What was renamed away here, and is missed at its old name with good reason.
     moved: RefCell<HashSet<BString>>,
 }
@@ -60,11 +62,13 @@ impl Back {
         let (Some(dir), Some(record)) = (shelf.run(run)?, shelf.record(run)?) else {
             return Ok(None);
         };
+        let half = shelf.half_back(run)?;
         undo.takes_back(run);
         Ok(Some(Back {
             record,
             dir,
             undo,
+            half,
             moved: RefCell::default(),
         }))
     }
@@ -104,6 +108,7 @@ impl Back {
             Verdict::Lost(why) => return Err(io::Error::other(why)),
             Verdict::Can | Verdict::Changed(_) => {}
         }
+        self.undo.comes_next(change.path.as_bstr());
         let begun = self.undo.loses(&place.dir, place.name(), &place.path);
         let done = self.put_object(change, &place, now.as_ref());
         self.undo.done(&begun, &place.dir, place.name(), None);
@@ -174,7 +179,7 @@ impl Back {
         let held = behind(change, place)?.ok_or_else(gone)?;
         let meta = held.meta()?;
         let mut rights = change.was.rights().ok_or_else(gone)?;
-        match judge_rights(change, Some(&meta)) {
+        match self.judge_rights(change, Some(&meta)) {
             Verdict::Already => return Ok(Done::Already),
             Verdict::Changed(_) if force => {
                 // Whoever changed it is not to get a program that runs as another.
@@ -191,6 +196,7 @@ impl Back {
                 "it has other names, and lies where others can put files: it may be any file of the system",
             ));
         }
+        self.undo.comes_next(change.path.as_bstr());
         let begun = self.undo.rights(&meta, &place.path);
         let changed = set_rights(&held, &meta, rights);
         self.undo.done_rights(&begun, held.meta());
@@ -203,7 +209,7 @@ impl Back {
                 Some(held) => Some(held.meta()?),
                 None => None,
             };
-            return Ok(judge_rights(change, meta.as_ref()));
+            return Ok(self.judge_rights(change, meta.as_ref()));
         }
         let Some(meta) = now else {
             return self.judge_missing(change);
@@ -211,10 +217,51 @@ impl Back {
         if self.is_as_before(change, place, meta)? {
             return Ok(Verdict::Already);
         }
-        if let Some(how) = differs(&change.after, place, meta)? {
+        if let Some(how) = differs(&change.after, place, meta)?
+            && !self.is_half_back(change, place, meta)?
+        {
             return Ok(Verdict::Changed(how));
         }
         Ok(self.lost(change).map_or(Verdict::Can, Verdict::Lost))
+    }
+
+    fn judge_rights(&self, change: &Change, now: Option<&Meta>) -> Verdict {
+        match (judge_rights(change, now), now) {
+            // Bits by which it runs as another are given to nothing but what the run left, to the letter.
+            (Verdict::Changed(_), Some(meta))
+                if self.is_half_as_left(change, meta)
+                    && (meta.is_dir() || change.was.rights().is_some_and(|was| was.mode & 0o6000 == 0)) =>
+            {
+                Verdict::Can
+            }
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// Whether an object differs from what the run left no more than somebody who was killed putting it back can have
+    /// left it.
+    fn is_half_back(&self, change: &Change, place: &Place, meta: &Meta) -> io::Result<bool> {
+        Ok(match &change.was {
+            State::Link { target, .. } if meta.is_link() => {
+                self.half.contains(&change.path) && place.dir.read_link(place.name())? == bytes(target)
+            }
+            _ => self.is_half_as_left(change, meta),
+        })
+    }
+
+    /// A directory that was made and not given away yet, or the very file, of which mode, owner or the count of names
+    /// changed.
+    fn is_half_as_left(&self, change: &Change, meta: &Meta) -> bool {
+        self.half.contains(&change.path)
+            && match (&change.was, &change.after) {
+                (State::Dir(_), _) => meta.is_dir(),
+                (_, After::Is(State::File(left))) if meta.is_file() => {
+                    let now = Plain::of(meta);
+                    let (device, inode, mtime, _) = left.stamp;
+                    now.size == left.size && (now.stamp.0, now.stamp.1, now.stamp.2) == (device, inode, mtime)
+                }
+                _ => false,
+            }
     }
 
     /// Nothing has the name now.
@@ -263,8 +310,11 @@ impl Back {
                     && Rights::of(meta) == *rights
                     && (change.keep == Keep::Whole || self.lost(change).is_some())
             }
-            State::Link { target, .. } => {
-                meta.is_link() && place.dir.read_link(place.name())?.as_bstr() == bytes(target).as_bstr()
+            State::Link { target, rights } => {
+                let owner = Rights::of(meta);
+                meta.is_link()
+                    && (owner.uid, owner.gid) == (rights.uid, rights.gid)
+                    && place.dir.read_link(place.name())?.as_bstr() == bytes(target).as_bstr()
             }
             _ => false,
         })

@@ -124,6 +124,14 @@ impl Undo {
         self.0.borrow().open.as_ref().map(|open| open.run)
     }
 
+    /// An object of the run that is taken back comes next: whoever comes after a kill knows that it may be half done.
+    pub(super) fn comes_next(&self, path: &BStr) {
+        self.write(true, |open| {
+            open.line(&Line::Back { path: key_of(path) });
+            Ok(0)
+        });
+    }
+
     /// The object loses its name: it is removed, or another one is renamed over it.
     pub fn loses(&self, dir: &Dir, name: &BStr, path: &Path) -> Begun {
         self.begin(dir, name, path, Way::Link, None, true)

@@ -1,6 +1,6 @@
 //! What is written down of a change, one line of JSON before it and one after it, and how it is read again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 
 use bstr::{BStr, BString, ByteSlice, ByteVec};
@@ -118,6 +118,8 @@ pub(super) enum Line {
     },
     /// It was made.
     Is { n: u32, is: State },
+    /// This object of the run that is taken back comes next; from here on its stamps may change.
+    Back { path: String },
 }
 
 /// What a change made of an object.
@@ -153,6 +155,8 @@ pub struct Record {
     pub header: Header,
     /// What it changed, in order, each object once.
     pub changes: Vec<Change>,
+    /// What it had begun to put back and, as far as is known, not ended: the object it was killed at.
+    pub half: HashSet<BString>,
 }
 
 impl Rights {
@@ -275,7 +279,12 @@ impl Record {
                 }
                 Line::Is { n, is } => {
                     let change = numbers.get(&n).and_then(|at| record.changes.get_mut(*at));
-                    change.ok_or_else(|| damaged("it ends what it never began"))?.became(is);
+                    let change = change.ok_or_else(|| damaged("it ends what it never began"))?;
+                    change.became(is);
+                    record.half.remove(&change.path);
+                }
+                Line::Back { path } => {
+                    record.half.insert(bytes(&path));
                 }
             }
         }

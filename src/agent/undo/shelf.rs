@@ -1,12 +1,13 @@
 //! Where what runs changed is kept: `undo` in the state directory, one directory a run, its number the name. Nobody but
 //! its owner can look into it.
 
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use bstr::{BString, ByteSlice};
 
-use super::record::Record;
+use super::record::{After, Record};
 use crate::fsx::{Dir, remove_tree};
 
 const FOLDER: &str = "undo";
@@ -94,6 +95,26 @@ impl Shelf {
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Record::default())),
             other => other.transpose(),
         }
+    }
+
+    /// The objects of a run at which those who took it back were killed.
+    pub(super) fn half_back(&self, run: u32) -> io::Result<HashSet<BString>> {
+        let mut half = HashSet::new();
+        for later in self.runs()?.into_iter().filter(|later| *later > run) {
+            // One that cannot be read says nothing; what it did is then found to be changed by somebody.
+            let record = self.record(later).ok().flatten().unwrap_or_default();
+            if record.header.undo_of == Some(run) {
+                for done in record
+                    .changes
+                    .iter()
+                    .filter(|change| matches!(change.after, After::Is(_)))
+                {
+                    half.remove(&done.path);
+                }
+                half.extend(record.half);
+            }
+        }
+        Ok(half)
     }
 
     /// Begins a new run.
