@@ -1,10 +1,13 @@
 //! Host keys: what a host presents, how it is shown to a person, and how it is pinned in known_hosts.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
 
 use crate::digest::{base64, sha256};
 
@@ -100,6 +103,42 @@ pub fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).recursive(true).create(dir)
 }
 
+/// Names that host keys are pinned under, as far as the files say so in plain words: hashed names and patterns do not
+/// count. Good for a guess what ssh is best told first, never for trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pinned(HashSet<Vec<u8>>);
+
+impl Pinned {
+    /// Looks into the files of the user with this home, those that csshsetup wrote among them, and into those of the machine.
+    pub fn look(home: &Path) -> Self {
+        let own = home.join(".ssh");
+        let groups = fs::read_dir(own.join("dsau/known_hosts.d"));
+        let groups = groups.into_iter().flatten().flatten().map(|entry| entry.path());
+        let files = ["known_hosts", "known_hosts2"].map(|name| own.join(name));
+        let system = ["ssh_known_hosts", "ssh_known_hosts2"].map(|name| Path::new("/etc/ssh").join(name));
+        let mut pinned = Pinned::default();
+        for file in files.into_iter().chain(system).chain(groups) {
+            pinned.read(&fs::read(file).unwrap_or_default());
+        }
+        pinned
+    }
+
+    fn read(&mut self, text: &[u8]) {
+        for line in text.lines() {
+            // '@' stands before keys that are revoked, and before those of authorities.
+            let names = line.fields().next().filter(|word| !word.starts_with_str("@"));
+            let names = names.into_iter().flat_map(|names| names.split_str(","));
+            let plain = names.filter(|name| name.find_byteset(b"#|*?!").is_none());
+            self.0.extend(plain.map(<[u8]>::to_ascii_lowercase));
+        }
+    }
+
+    /// Whether a key stands there for a host, at the usual port.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains(name.to_ascii_lowercase().as_bytes())
+    }
+}
+
 /// What ssh's own configuration says about a host (`ssh -G`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effective {
@@ -178,7 +217,7 @@ mod tests {
     fn a_fingerprint_is_the_one_ssh_keygen_shows() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("k.pub");
-        std::fs::write(&file, format!("{KEY}\n")).unwrap();
+        fs::write(&file, format!("{KEY}\n")).unwrap();
         let Ok(out) = std::process::Command::new("ssh-keygen").arg("-lf").arg(&file).output() else {
             assert!(std::env::var_os("CI").is_none(), "ssh-keygen is missing");
             eprintln!("skipped: no ssh-keygen");
@@ -193,6 +232,26 @@ mod tests {
     fn the_output_of_ssh_keyscan_is_read() {
         let text = format!("# h:22 SSH-2.0-OpenSSH_9.2p1\nh {KEY}\nh {KEY}\n[h]:2222 garbage x\n");
         assert_eq!(scanned(&text).len(), 1);
+    }
+
+    #[test]
+    fn names_in_plain_words_are_found_in_all_files_of_the_user() {
+        let home = tempfile::tempdir().unwrap();
+        let groups = home.path().join(".ssh/dsau/known_hosts.d");
+        fs::create_dir_all(&groups).unwrap();
+        let text = format!(
+            "# h0 {KEY}\n|1|c2FsdA==|aGFzaA== {KEY}\nH1,10.0.0.1 {KEY}\n@revoked h2 {KEY}\n*.net,!h3.net {KEY}\n\n"
+        );
+        fs::write(home.path().join(".ssh/known_hosts"), text).unwrap();
+        fs::write(groups.join("web"), format!("h4 {KEY}\n")).unwrap();
+        let pinned = Pinned::look(home.path());
+        for name in ["h1", "H1", "10.0.0.1", "h4"] {
+            assert!(pinned.has(name), "{name}");
+        }
+        for name in ["h0", "#", "h2", "h3.net", "@revoked"] {
+            assert!(!pinned.has(name), "{name}");
+        }
+        assert_eq!(Pinned::look(&groups), Pinned::look(Path::new("/nowhere")));
     }
 
     #[test]

@@ -76,7 +76,6 @@ impl Wizard<'_> {
         fleet: &mut Fleet<'_>,
     ) -> Result<(), WizardError> {
         self.note(text::HOSTS);
-        fleet.all(|member| client::hosts_entry(&member.host.name, master));
         self.exchange_keys(master, run, fleet)?;
         let made = self.write_policy(master, &together(&site.clients, fleet))?;
         if site.running.is_none() && site.at_boot {

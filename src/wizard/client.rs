@@ -157,15 +157,31 @@ pub(super) fn probe(host: &str) -> Step<()> {
     }
 }
 
-/// Notes how it is before this run changes it; gives its public key, made first where there is none, and its start-up file.
-pub(super) fn key(host: &str, run: &str, master: &Host) -> Step<(PublicKey, Vec<u8>)> {
+/// Gives it the master's entry in /etc/hosts (CM-07), notes how it is before this run changes it, makes its keys where there
+/// are none, and has it trust the master's key at the master's addresses. The step gives its public key and its start-up
+/// file.
+pub(super) fn prepare(host: &str, run: &str, master: &Host, key: &PublicKey) -> Step<(PublicKey, Vec<u8>)> {
     const END: &[u8] = b"-----END PUBLIC KEY-----\n";
-    let order = order(host, scripts::KEY, of_run(run, master), b"");
-    plain("making its keys", order, |output| {
-        let end = output.stdout.find(END).ok_or(ClientError::BadKey)? + END.len();
-        let (key, rc) = output.stdout.split_at(end);
-        Ok((PublicKey::from_pem(key).ok_or(ClientError::BadKey)?, rc.to_vec()))
-    })
+    let addresses = words(&master.addresses);
+    let (name, here) = (master.name.clone(), addresses.join(", "));
+    let mut args = vec![run.to_string(), name.clone(), master.short().to_string()];
+    args.extend(addresses);
+    Step {
+        order: order(host, scripts::PREPARE, args, key.pem().as_bytes()),
+        read: Box::new(move |output| match output.status {
+            0 => {
+                let end = output.stdout.find(END).ok_or(ClientError::BadKey)? + END.len();
+                let (key, rc) = output.stdout.split_at(end);
+                Ok((PublicKey::from_pem(key).ok_or(ClientError::BadKey)?, rc.to_vec()))
+            }
+            scripts::OTHER_ADDRESS => Err(ClientError::OtherAddress {
+                master: name.clone(),
+                there: String::from_utf8_lossy(&output.stdout).trim().to_string(),
+                here: here.clone(),
+            }),
+            _ => Err(failed("exchanging keys", &output)),
+        }),
+    }
 }
 
 /// Puts it back as it was before this run, if this run came to it at all.
@@ -178,26 +194,6 @@ pub(super) fn undo(host: &str, run: &str, master: &Host) -> Step<()> {
 pub(super) fn trust(host: &str, master: &Host, key: &PublicKey) -> Step<()> {
     let order = order(host, scripts::TRUST, words(&master.addresses), key.pem().as_bytes());
     plain("storing the master's key", order, |_| Ok(()))
-}
-
-/// CM-07.
-pub(super) fn hosts_entry(host: &str, master: &Host) -> Step<()> {
-    let addresses = words(&master.addresses);
-    let (name, here) = (master.name.clone(), addresses.join(", "));
-    let mut args = vec![name.clone(), master.short().to_string()];
-    args.extend(addresses);
-    Step {
-        order: order(host, scripts::HOSTS, args, b""),
-        read: Box::new(move |output| match output.status {
-            0 => Ok(()),
-            scripts::OTHER_ADDRESS => Err(ClientError::OtherAddress {
-                master: name.clone(),
-                there: String::from_utf8_lossy(&output.stdout).trim().to_string(),
-                here: here.clone(),
-            }),
-            _ => Err(failed("verifying /etc/hosts", &output)),
-        }),
-    }
 }
 
 /// Gives it its first policy, cfservd at boot and now (CC-05, CW-15), and one run of cfagent. `rc`: its start-up file as it

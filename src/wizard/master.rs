@@ -122,8 +122,8 @@ impl Wizard<'_> {
         let clients = together(&site.clients, fleet);
         let made = self.write_policy(master, &clients)?;
         rcconf::set_in_file(&self.paths.rc_cfservd(), CONFIGURED, "1")?;
+        // Seen to with the keys: a call for itself would cost each client as much again.
         self.note(text::HOSTS);
-        fleet.all(|member| client::hosts_entry(&member.host.name, master));
         self.note(text::RUNNING);
         local::programs(self.paths)?;
         local::service(self.paths, "start")?;
@@ -152,20 +152,19 @@ impl Wizard<'_> {
         }
     }
 
-    /// CM-05, CM-06, KY-01 … KY-06.
+    /// CM-05 … CM-07, KY-01 … KY-06: all that clients get before there is a policy for them.
     pub(super) fn exchange_keys(&mut self, master: &Host, run: &str, fleet: &mut Fleet<'_>) -> Result<(), WizardError> {
         self.note(text::KEYS_MADE);
         let store = Store::at(self.paths.ppkeys());
         let key = local::own_key(&store, &master.addresses)?;
         fleet.each(
-            |member| Ok(client::key(&member.host.name, run, master)),
+            |member| Ok(client::prepare(&member.host.name, run, master, &key)),
             |member, (key, rc)| {
                 member.key = Some(key);
                 member.rc = rc;
             },
         );
         self.note(text::KEYS_SENT);
-        fleet.all(|member| client::trust(&member.host.name, master, &key));
         for member in fleet.good() {
             if let Some(key) = &member.key {
                 local::trust(&store, &member.host.addresses, key)?;

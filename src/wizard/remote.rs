@@ -1,12 +1,14 @@
 //! Running fixed scripts on other machines over the system's ssh: the seam between the wizard and the network.
 
-use std::collections::HashMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::fan::{self, Input, Job, Report, Sink, Spool, State, Stream};
 use crate::hosts::Host;
+use crate::remote::known::Pinned;
 use crate::remote::{self, Cause, Keep, Trouble};
 
 use super::process::{MAX_OUTPUT, PATIENCE};
@@ -95,6 +97,9 @@ pub type Progress = Box<dyn Fn(usize, usize)>;
 pub struct Ssh {
     ssh: remote::Ssh,
     progress: Option<Progress>,
+    pinned: OnceCell<Pinned>,
+    /// Hosts that were reached under their short names.
+    short: RefCell<HashSet<String>>,
 }
 
 impl Ssh {
@@ -107,18 +112,43 @@ impl Ssh {
                 ..remote::Ssh::default()
             },
             progress,
+            ..Ssh::default()
         }
+    }
+
+    /// The way to a host by its full name, or by its short one. The key of the host may be pinned under the short name, in a
+    /// file that ssh reads for that name only. The connection goes to the full name all the same, and is made only if the
+    /// key is that one.
+    fn call<'a>(&self, order: &'a Order, short: bool) -> Call<'a> {
+        let mut ssh = self.ssh.clone();
+        let mut name = order.host.as_str();
+        if let (true, Some((first, _))) = (short, order.host.split_once('.')) {
+            ssh.options.push(format!("HostName={}", order.host));
+            ssh.options.push(format!("HostKeyAlias={first}"));
+            name = first;
+        }
+        Call { order, name, ssh }
+    }
+
+    /// Whether the short name is the one to begin with: it worked before, or a key stands in a file for that one alone. A
+    /// log-in that ends with a key that is not known costs as much as any other.
+    fn short_first(&self, host: &str) -> bool {
+        let Some((short, _)) = host.split_once('.') else {
+            return false;
+        };
+        let home = || nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
+        let look = || home().map_or_else(Pinned::default, |user| Pinned::look(&user.dir));
+        let pinned = self.pinned.get_or_init(look);
+        self.short.borrow().contains(host) || (pinned.has(short) && !pinned.has(host))
     }
 
     /// `before` of `total` hosts were served already.
     fn part(&self, orders: &[Order], before: usize, total: usize) -> Vec<Result<Output, RemoteError>> {
+        let short: Vec<bool> = orders.iter().map(|order| self.short_first(&order.host)).collect();
         let calls: Vec<Call<'_>> = orders
             .iter()
-            .map(|order| Call {
-                order,
-                name: &order.host,
-                ssh: self.ssh.clone(),
-            })
+            .zip(&short)
+            .map(|(order, &short)| self.call(order, short))
             .collect();
         let told = |done: usize| {
             if let Some(progress) = &self.progress {
@@ -126,25 +156,27 @@ impl Ssh {
             }
         };
         let mut results = fan_out(&calls, &told);
-        // The host's key may be pinned under its short name, in a file that ssh reads for that name only. The connection
-        // goes to the full name all the same and is made only if the key is that one.
+        // Under the other name, then.
         let (mut places, mut again) = (Vec::new(), Vec::new());
         for (place, (order, result)) in orders.iter().zip(&results).enumerate() {
-            if let (Err(RemoteError::Unreachable(trouble)), Some((short, _))) = (result, order.host.split_once('.'))
+            if let Err(RemoteError::Unreachable(trouble)) = result
                 && trouble.cause == Cause::HostKeyUnknown
+                && order.host.contains('.')
             {
-                let mut ssh = self.ssh.clone();
-                ssh.options.push(format!("HostName={}", order.host));
-                ssh.options.push(format!("HostKeyAlias={short}"));
-                let name = short;
                 places.push(place);
-                again.push(Call { order, name, ssh });
+                again.push(self.call(order, !short[place]));
             }
         }
         if !again.is_empty() {
             for (place, result) in places.into_iter().zip(fan_out(&again, &|_| {})) {
-                if !matches!(result, Err(RemoteError::Unreachable(_))) {
+                // What is told of one that is known by neither is told of its full name.
+                if short[place] || !matches!(result, Err(RemoteError::Unreachable(_))) {
                     results[place] = result;
+                    let host = &orders[place].host;
+                    match short[place] {
+                        true => self.short.borrow_mut().remove(host),
+                        false => self.short.borrow_mut().insert(host.clone()),
+                    };
                 }
             }
         }
@@ -361,6 +393,63 @@ mod tests {
                     assert!(matches!(error, RemoteError::Unreachable(_)), "{error}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_known_by_its_short_name_is_called_by_it_without_a_log_in_in_vain() {
+        let dir = tempfile::tempdir().unwrap();
+        let calls = dir.path().join("calls");
+        let body = format!(
+            "echo $host >>{}\ncase $host in\n*.*) echo 'Host key verification failed.' >\"$log\"; exit 255;;\nesac\n\
+             exec /bin/sh -c \"$*\"",
+            calls.display()
+        );
+        let order = Order {
+            host: "h.example.com".into(),
+            script: "echo well",
+            ..Order::default()
+        };
+        for (pinned, wanted) in [
+            ("", "h.example.com\nh\nh\n"),
+            ("h", "h\nh\n"),
+            ("h h.example.com", "h.example.com\nh\nh\n"),
+        ] {
+            let home = tempfile::tempdir().unwrap();
+            std::fs::create_dir(home.path().join(".ssh")).unwrap();
+            let lines: String = pinned
+                .split_whitespace()
+                .map(|name| format!("{name} ssh-ed25519 x\n"))
+                .collect();
+            std::fs::write(home.path().join(".ssh/known_hosts"), lines).unwrap();
+            let ssh = stand_in(dir.path(), &body);
+            ssh.pinned.set(Pinned::look(home.path())).unwrap();
+            for _ in 0..2 {
+                assert_eq!(ssh.run(&order).unwrap().stdout, b"well\n", "{pinned}");
+            }
+            assert_eq!(std::fs::read_to_string(&calls).unwrap(), wanted, "{pinned}");
+            std::fs::remove_file(&calls).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_a_host_that_is_known_by_no_name_is_told_of_the_full_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = "echo \"No ED25519 host key is known for $host\" >\"$log\"; exit 255";
+        for short in [false, true] {
+            let ssh = stand_in(dir.path(), said);
+            let home = tempfile::tempdir().unwrap();
+            ssh.pinned.set(Pinned::look(home.path())).unwrap();
+            if short {
+                ssh.short.borrow_mut().insert("h.example.com".into());
+            }
+            let order = Order {
+                host: "h.example.com".into(),
+                script: "true",
+                ..Order::default()
+            };
+            let error = ssh.run(&order).unwrap_err().to_string();
+            assert!(error.ends_with("known for h.example.com"), "{short}: {error}");
         }
     }
 

@@ -5,52 +5,94 @@
 pub const NOT_INSTALLED: i32 = 90;
 /// Status of [`PROBE`] when we are not root there.
 pub const NOT_ROOT: i32 = 91;
-/// Status of [`HOSTS`] when another address stands there for the master.
+/// Status of [`PREPARE`] when another address stands there for the master.
 pub const OTHER_ADDRESS: i32 = 92;
 
-/// Looks whether the client can be configured at all. Prints its host name.
+/// Looks whether the client can be configured at all.
 pub const PROBE: &str = r#"
 R=${DSAU_ROOT:-}
 [ -x "$R/opt/dsau/sbin/cfkey" ] && [ -x "$R/opt/dsau/sbin/cfagent" ] || exit 90
-[ "$(id -u)" = 0 ] || [ -n "$R" ] || exit 91
-hostname
+[ -n "$R" ] || [ "$(id -u)" = 0 ] || exit 91
 "#;
 
 /// Status of [`SET_UP`] when everything is in place but the run of cfagent failed.
 pub const AGENT_FAILED: i32 = 93;
 
-/// Notes in WORK/wizard.before how this system is before the run `$1` changes it, once for each run: its policy, its start-up file,
-/// what it trusts at the master's addresses `$2 …`, whether cfservd runs. Makes its key pair unless it has one; prints the
-/// public half (KY-01) and then its start-up file. An existing key is never overwritten.
-pub const KEY: &str = r#"
+/// All that a system gets before there is a policy for it, in one call; processes are what it costs. `$1` names the run, `$2`
+/// is the master and `$3` its short name, `$4 …` are the master's addresses; standard input is the master's public key.
+///
+/// First the master's entry in /etc/hosts (FIL-03, CM-07): one with the first address is added when there is none; where
+/// another address stands, that is printed, and nothing has changed. Then it is noted in WORK/wizard.before how this system
+/// is before the run changes it, once for each run: its policy, its start-up file, what it trusts at the master's
+/// addresses, whether cfservd runs. Its key pair is made unless it has one; an existing key is never overwritten (KY-01).
+/// The master's key is trusted for root at the addresses (KY-06). Prints the public half of its own key and then its
+/// start-up file.
+pub const PREPARE: &str = r#"
 set -eu
 R=${DSAU_ROOT:-}
-run=$1
-shift
+run=$1 name=$2 short=$3
+shift 3
 work=$R/var/opt/dsau/cfengine
 keys=$work/ppkeys
 rc=$R/etc/rc.config.d/cfservd
 old=$work/wizard.before
-if [ "$(cat "$old/run" 2>/dev/null)" != "$run" ]; then
-    rm -rf "$old"
+hosts=$R/etc/hosts
+new=
+trap '[ -z "$new" ] || rm -f "$new"' EXIT
+key=$(cat)
+case $key in
+*'END PUBLIC KEY'*) ;;
+*)
+    echo 'the key did not arrive whole' >&2
+    exit 1
+    ;;
+esac
+[ -f "$hosts" ] || (umask 022; mkdir -p "$R/etc"; : >"$hosts")
+found=$(awk -v name="$name" '{ sub(/#.*/, ""); for (i = 2; i <= NF; i++) if (tolower($i) == name) print $1 }' "$hosts")
+present=
+for address in $found; do
+    for wanted in "$@"; do
+        [ "$address" != "$wanted" ] || present=yes
+    done
+done
+if [ -z "$present" ]; then
+    [ -z "$found" ] || { echo $found; exit 92; }
+    # An append, because /etc/hosts is a mount point in some environments and cannot be replaced there.
+    [ -z "$(tail -c 1 "$hosts")" ] || echo >>"$hosts"
+    printf '%s\t%s %s\n' "$1" "$name" "$short" >>"$hosts"
+fi
+noted=
+[ ! -f "$old/run" ] || read -r noted <"$old/run" || :
+if [ "$noted" != "$run" ]; then
+    [ ! -e "$old" ] || rm -rf "$old"
     (umask 077; mkdir -p "$old")
     keep() { [ ! -e "$1" ] || cp -p "$1" "$old/$2"; }
     keep "$work/inputs/update.conf" update.conf
     keep "$work/inputs/cfservd.conf" cfservd.conf
     keep "$rc" rc
     for address in "$@"; do keep "$keys/root-$address.pub" "root-$address.pub"; done
-    pid=$(cat "$work/cfservd.pid" 2>/dev/null || :)
-    [ "$(cat "/proc/${pid:-none}/comm" 2>/dev/null)" != cfservd ] || : >"$old/running"
+    pid= comm=
+    [ ! -f "$work/cfservd.pid" ] || read -r pid <"$work/cfservd.pid" || :
+    [ ! -f "/proc/${pid:-none}/comm" ] || read -r comm <"/proc/$pid/comm" || :
+    [ "$comm" != cfservd ] || : >"$old/running"
     echo "$run" >"$old/run"
 fi
 if [ ! -f "$keys/localhost.priv" ] || [ ! -f "$keys/localhost.pub" ]; then
     "$R/opt/dsau/sbin/cfkey" </dev/null >&2
 fi
-cat "$keys/localhost.pub"
-[ ! -e "$rc" ] || cat "$rc"
+for address in "$@"; do
+    file=$keys/root-$address.pub
+    [ ! -f "$file" ] || [ "$(cat "$file")" != "$key" ] || continue
+    new=$keys/.master.$$
+    (umask 077; printf '%s\n' "$key" >"$new")
+    mv -f "$new" "$file"
+    new=
+done
+[ -e "$rc" ] || rc=
+cat "$keys/localhost.pub" ${rc:+"$rc"}
 "#;
 
-/// Puts back what [`KEY`] noted in the run `$1`, for the same addresses; nothing where it noted nothing. A system that had
+/// Puts back what [`PREPARE`] noted in the run `$1`, for the same addresses; nothing where it noted nothing. A system that had
 /// no policy has none again: what arrived meanwhile is kept aside.
 pub const UNDO: &str = r#"
 set -eu
@@ -104,29 +146,6 @@ for address in "$@"; do
 done
 "#;
 
-/// Verifies that the master `$1` (short name `$2`) has an entry in /etc/hosts (FIL-03, CM-07) with one of the addresses
-/// `$3 …`; adds one with the first address when there is none. Prints `present` or `added`.
-pub const HOSTS: &str = r#"
-set -eu
-R=${DSAU_ROOT:-}
-hosts=$R/etc/hosts
-name=$1 short=$2
-shift 2
-[ -f "$hosts" ] || { umask 022; mkdir -p "$R/etc"; : >"$hosts"; }
-found=$(awk -v name="$name" '{ sub(/#.*/, ""); for (i = 2; i <= NF; i++) if (tolower($i) == name) print $1 }' "$hosts")
-for address in $found; do
-    for wanted in "$@"; do
-        [ "$address" = "$wanted" ] && { echo present; exit 0; }
-    done
-done
-[ -z "$found" ] || { echo $found; exit 92; }
-# An append, because /etc/hosts is a mount point in some environments and cannot be replaced there.
-last=$(tail -c 1 "$hosts" | od -An -tx1 | tr -d ' ')
-[ -z "$last" ] || [ "$last" = 0a ] || echo >>"$hosts"
-printf '%s\t%s %s\n' "$1" "$name" "$short" >>"$hosts"
-echo added
-"#;
-
 /// Puts standard input, `$3` bytes long, into the file `$1` with mode `$2`, whole or not at all.
 pub const WRITE: &str = r#"
 set -eu
@@ -148,18 +167,17 @@ pub const SET_UP: &str = r#"
 set -eu
 R=${DSAU_ROOT:-}
 work=$R/var/opt/dsau/cfengine
-mkdir -p "$work/inputs" "$work/bin" "$R/etc/rc.config.d"
+for dir in "$work/inputs" "$work/bin" "$R/etc/rc.config.d"; do [ -d "$dir" ] || mkdir -p "$dir"; done
 all=$work/.setup.$$
 new=$all
 trap 'rm -f "$all" "$new"' EXIT
 (umask 077; cat >"$all")
 [ "$(wc -c <"$all")" -eq $(($1 + $2 + $3)) ] || { echo 'the files did not arrive whole' >&2; exit 1; }
 put() { # skip, length, mode, file
-    new=$(dirname "$4")/.$(basename "$4").$$.new
+    new=${4%/*}/.${4##*/}.$$.new
     (umask 077; tail -c +$(($1 + 1)) "$all" | head -c "$2" >"$new")
-    [ "$(wc -c <"$new")" -eq "$2" ]
-    chmod "$3" "$new"
-    if cmp -s "$new" "$4"; then
+    [ "$3" = 600 ] || chmod "$3" "$new"
+    if [ -e "$4" ] && cmp -s "$new" "$4"; then
         rm -f "$new"
         chmod "$3" "$4"
     else
@@ -238,26 +256,40 @@ R=${DSAU_ROOT:-}
 work=$R/var/opt/dsau/cfengine
 date '+now %s'
 [ -x "$R/opt/dsau/sbin/cfagent" ] || exit 90
-digest() { sha256sum <"$1" | cut -c 1-64; }
-[ ! -f "$work/ppkeys/localhost.pub" ] || echo "key $(digest "$work/ppkeys/localhost.pub")"
-for address in "$@"; do
-    file=$work/ppkeys/root-$address.pub
-    [ ! -f "$file" ] || echo "trusts $(digest "$file")"
+# One process for all digests.
+addresses=$*
+set -- "$work/ppkeys/localhost.pub"
+for address in $addresses; do set -- "$@" "$work/ppkeys/root-$address.pub"; done
+for name in update.conf cf.main cfagent.conf cfservd.conf cfrun.hosts; do set -- "$@" "$work/inputs/$name"; done
+sha256sum -- "$@" 2>/dev/null | while read -r digest file; do
+    case $file in
+    */localhost.pub) echo "key $digest" ;;
+    */root-*.pub) echo "trusts $digest" ;;
+    *) echo "policy ${file##*/} $digest" ;;
+    esac
 done
-for name in update.conf cf.main cfagent.conf cfservd.conf cfrun.hosts; do
-    file=$work/inputs/$name
-    [ ! -f "$file" ] || echo "policy $name $(digest "$file")"
-done
-pid=$(cat "$work/cfservd.pid" 2>/dev/null)
-[ "$(cat "/proc/${pid:-none}/comm" 2>/dev/null)" != cfservd ] || echo running
-grep -q '^CSYNC_CONFIGURED=1' "$R/etc/rc.config.d/cfservd" 2>/dev/null && echo boot
-last=$("$R/opt/dsau/sbin/cfshow" --last --json 2>/dev/null | tail -n 1)
+pid= comm= boot=
+[ ! -f "$work/cfservd.pid" ] || read -r pid <"$work/cfservd.pid"
+[ ! -f "/proc/${pid:-none}/comm" ] || read -r comm <"/proc/$pid/comm"
+[ "$comm" != cfservd ] || echo running
+if [ -f "$R/etc/rc.config.d/cfservd" ]; then
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in CSYNC_CONFIGURED=1*) boot=yes ;; esac
+    done <"$R/etc/rc.config.d/cfservd"
+fi
+[ -z "$boot" ] || echo boot
+last=$("$R/opt/dsau/sbin/cfshow" --last --json 2>/dev/null)
+# Its last line.
+last=${last##*"
+"}
 [ -z "$last" ] || echo "last $last"
 [ -f "$work/inputs/update.conf" ] || exit 0
 # Of the policy itself the digests have told already.
 said=$("$R/opt/dsau/sbin/cfagent" --dry-run --no-lock --no-splay --json </dev/null 2>/dev/null)
 case $said in
-*'"event":"summary"'*) echo "drift $(printf '%s\n' "$said" | grep '"phase":"main"' | grep -c '"outcome":"repaired"')" ;;
+*'"event":"summary"'*)
+    printf '%s\n' "$said" | awk '/"phase":"main"/ && /"outcome":"repaired"/ { n++ } END { print "drift " n + 0 }'
+    ;;
 esac
 exit 0
 "#;
