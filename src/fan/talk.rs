@@ -1,5 +1,7 @@
 //! A conversation with a host: what its command writes to standard output is answered on its standard input.
 
+mod pace;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
@@ -9,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SpliceFFlags, fcntl, splice};
+
+pub use pace::Pace;
 
 use super::Spool;
 
@@ -78,6 +82,14 @@ pub struct Reply {
     ended: bool,
     shown: Vec<Vec<u8>>,
     written: Option<Arc<AtomicU64>>,
+    limit: Option<Limit>,
+}
+
+/// How many bytes may be written in all, and how many were, from when there was a limit on.
+#[derive(Debug)]
+struct Limit {
+    allowed: u64,
+    written: u64,
 }
 
 impl Reply {
@@ -96,6 +108,19 @@ impl Reply {
     /// Counts here how many bytes were written from now on, for whoever shows how far it is.
     pub fn count(&mut self, written: Arc<AtomicU64>) {
         self.written = Some(written);
+    }
+
+    /// Only so many bytes are written from now on; said again, so many in all since it was said first.
+    pub fn allow(&mut self, bytes: u64) {
+        match &mut self.limit {
+            Some(limit) => limit.allowed = bytes,
+            None => {
+                self.limit = Some(Limit {
+                    allowed: bytes,
+                    written: 0,
+                });
+            }
+        }
     }
 
     /// Nothing follows: the input of the command ends.
@@ -127,7 +152,23 @@ impl Reply {
     }
 
     pub(super) fn waiting(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queue.is_empty() && self.room() > 0
+    }
+
+    /// How many bytes may be written now.
+    fn room(&self) -> u64 {
+        let left = |limit: &Limit| limit.allowed.saturating_sub(limit.written);
+        self.limit.as_ref().map_or(u64::MAX, left)
+    }
+
+    /// So many bytes were written.
+    fn count_written(&mut self, count: u64) {
+        if let Some(written) = &self.written {
+            written.fetch_add(count, Ordering::Relaxed);
+        }
+        if let Some(limit) = &mut self.limit {
+            limit.written += count;
+        }
     }
 
     /// Whether all is said that ever will be.
@@ -135,40 +176,38 @@ impl Reply {
         self.ended && self.queue.is_empty()
     }
 
-    /// Writes as much as the pipe takes now. An error other than `WouldBlock` means that nothing more can be said.
+    /// Writes as much as the pipe takes now and is allowed. An error other than `WouldBlock` means that nothing more can be
+    /// said.
     pub(super) fn write(&mut self, pipe: &mut File, buffer: &mut [u8]) -> io::Result<()> {
-        while let Some(piece) = self.queue.front_mut() {
-            match piece {
+        while self.waiting() {
+            let room = self.room();
+            let Some(piece) = self.queue.front_mut() else {
+                break;
+            };
+            let (count, whole) = match piece {
                 Piece::Bytes(bytes) => {
-                    let count = pipe.write(&bytes[self.done..])?;
+                    let rest = &bytes[self.done..];
+                    let most = usize::try_from(room).map_or(rest.len(), |room| room.min(rest.len()));
+                    let count = pipe.write(&rest[..most])?;
                     self.done += count;
-                    add(self.written.as_ref(), count as u64);
-                    if self.done < bytes.len() {
-                        continue;
-                    }
+                    (count as u64, self.done == bytes.len())
                 }
                 Piece::Part(spool, at, left) => {
-                    let count = pass(spool, *at, *left, pipe, buffer)?;
+                    let count = pass(spool, *at, room.min(*left), pipe, buffer)?;
                     if count == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                     (*at, *left) = (*at + count, *left - count);
-                    add(self.written.as_ref(), count);
-                    if *left > 0 {
-                        continue;
-                    }
+                    (count, *left == 0)
                 }
+            };
+            self.count_written(count);
+            if whole {
+                self.done = 0;
+                self.queue.pop_front();
             }
-            self.done = 0;
-            self.queue.pop_front();
         }
         Ok(())
-    }
-}
-
-fn add(written: Option<&Arc<AtomicU64>>, count: u64) {
-    if let Some(written) = written {
-        written.fetch_add(count, Ordering::Relaxed);
     }
 }
 
@@ -236,6 +275,33 @@ mod tests {
         reader.read_to_end(&mut got).unwrap();
         let once = [b"head", &text[8..]].concat();
         assert!(got == [once.clone(), once].concat());
+    }
+
+    #[test]
+    fn no_more_is_written_than_is_allowed() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut pipe = File::from(std::os::fd::OwnedFd::from(writer));
+        let (mut reply, mut buffer) = (Reply::default(), [0; 64]);
+        let mut written = |reply: &mut Reply| {
+            reply.write(&mut pipe, &mut [0; 16]).unwrap();
+            pipe.write_all(b"|").unwrap();
+            let count = reader.read(&mut buffer).unwrap();
+            String::from_utf8(buffer[..count].to_vec()).unwrap()
+        };
+        reply.bytes(b"before".as_slice());
+        assert_eq!(written(&mut reply), "before|");
+        reply.bytes(b"abcdef".as_slice());
+        reply.say(Piece::Part(Arc::new(Spool::of(b"ghijkl").unwrap()), 0, 6));
+        reply.end();
+        reply.allow(4);
+        assert!(reply.waiting());
+        assert_eq!(written(&mut reply), "abcd|");
+        assert!(!reply.waiting() && !reply.over());
+        reply.allow(8);
+        assert_eq!(written(&mut reply), "efgh|");
+        reply.allow(100);
+        assert_eq!(written(&mut reply), "ijkl|");
+        assert!(reply.over());
     }
 
     #[test]

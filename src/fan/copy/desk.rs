@@ -4,13 +4,14 @@ mod choose;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bstr::{BString, ByteSlice};
 
 use super::parcel::{Entry, Kind};
 use super::{Delivery, FAR, encoded};
 use crate::digest::hex;
-use crate::fan::talk::{Greeting, Piece, Reply, Talk};
+use crate::fan::talk::{Greeting, Pace, Piece, Reply, Talk};
 
 /// The longest line of an answer, in bytes: a path is not longer than 4096.
 const LINE: usize = 16 * 1024;
@@ -29,6 +30,12 @@ const MARK: &[u8] = b"dsau-ccp ";
 
 /// The first of them.
 const HELLO: &[u8] = b"dsau-ccp ready ";
+
+/// A record of tar, in bytes. It is told of each that it has read.
+pub(super) const RECORD: u64 = 128 << 10;
+
+/// How it is told.
+const READ: u8 = b'.';
 
 /// What is being listened to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,6 +86,8 @@ pub(super) struct Desk {
     wanted: Vec<usize>,
     parts: HashMap<String, u64>,
     archive: Vec<Piece>,
+    /// Once the archive is being read.
+    pace: Option<Pace>,
     troubles: Vec<String>,
 }
 
@@ -103,6 +112,7 @@ impl Desk {
             wanted: Vec::new(),
             parts: HashMap::new(),
             archive: Vec::new(),
+            pace: None,
             troubles: Vec::new(),
             delivery,
         }
@@ -117,6 +127,20 @@ impl Desk {
         self.troubles.push(why.into());
         self.step = Step::Done;
         reply.end();
+    }
+
+    /// Takes what tells of records that were read.
+    fn take_read<'a>(&mut self, bytes: &'a [u8], reply: &mut Reply) -> &'a [u8] {
+        let Some(pace) = self.pace.as_mut().filter(|_| self.line.is_empty()) else {
+            return bytes;
+        };
+        let rest = bytes.trim_start_with(|c| c == char::from(READ));
+        let records = (bytes.len() - rest.len()) as u64;
+        if records > 0 {
+            pace.read(records * RECORD, Instant::now());
+            reply.allow(pace.limit());
+        }
+        rest
     }
 
     fn take(&mut self, line: &[u8], reply: &mut Reply) {
@@ -355,12 +379,13 @@ impl Talk for Desk {
         reply.bytes(FAR);
     }
 
-    fn hear(&mut self, mut bytes: &[u8], reply: &mut Reply) {
+    fn hear(&mut self, bytes: &[u8], reply: &mut Reply) {
+        let mut bytes = self.take_read(bytes, reply);
         while let Some(end) = bytes.find_byte(b'\n') {
             let mut line = std::mem::take(&mut self.line);
             line.extend_from_slice(&bytes[..end]);
-            bytes = &bytes[end + 1..];
             self.take(&line, reply);
+            bytes = self.take_read(&bytes[end + 1..], reply);
         }
         self.line.extend_from_slice(bytes);
         if self.line.len() > LINE {

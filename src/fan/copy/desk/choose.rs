@@ -9,7 +9,7 @@ use bstr::{BStr, BString, ByteSlice};
 use super::{Desk, Has, MUCH, Step};
 use crate::fan::copy::parcel::{Kind, parent};
 use crate::fan::copy::{Outcome, encoded, plain};
-use crate::fan::talk::{Piece, Reply};
+use crate::fan::talk::{Pace, Piece, Reply};
 
 impl Desk {
     /// What is there and not here: the topmost of each.
@@ -176,6 +176,9 @@ impl Desk {
 
     /// Sends the archive, which is the end.
     pub(super) fn give(&mut self, reply: &mut Reply) {
+        if self.step == Step::Go {
+            reply.allow(self.pace.insert(Pace::default()).limit());
+        }
         self.step = Step::Done;
         self.archive.drain(..).for_each(|piece| reply.say(piece));
         reply.end();
