@@ -12,6 +12,7 @@ use super::child::{Child, Way, Why};
 use super::deaths::Deaths;
 use super::{Job, Options, Report, Sink, State, Stop, Stream};
 use crate::remote::{Cause, Mark};
+use crate::sys::code::give_back;
 
 /// Stands for the input of a child where its outputs have their numbers.
 const FEED: usize = 3;
@@ -21,6 +22,9 @@ const BUFFER: usize = 64 * 1024;
 
 /// How long one host may be listened to while others wait, so that one that floods does not hold them up.
 const TURN: Duration = Duration::from_millis(2);
+
+/// From so many hosts on, what only the start needed is given back before they are served.
+const MANY: usize = 128;
 
 /// A host that waits for its turn.
 struct Waiting {
@@ -81,6 +85,9 @@ fn begin<'a>(
     sink: &'a mut dyn Sink,
 ) -> io::Result<Loop<'a>> {
     let watched = sink.watch();
+    if jobs.len() >= MANY {
+        give_back();
+    }
     Ok(Loop {
         jobs,
         lead,

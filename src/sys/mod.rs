@@ -4,6 +4,7 @@
 pub mod at;
 mod attributes;
 pub mod clock;
+pub mod code;
 mod hold;
 pub mod identity;
 #[allow(unsafe_code)]
