@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use bstr::{BString, ByteSlice, ByteVec};
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,9 @@ use super::event::Digest;
 use super::job::BytesPath;
 use super::report::Report;
 use super::undo::{Undo, Will};
+use super::writer::{Order, Writer};
 use super::{Job, Outcome, Run};
-use crate::fsx::{self, Backup, Dir, Held, Meta, Sync};
+use crate::fsx::{self, Backup, Dir, Held, Meta, Sync, Wanted};
 use crate::policy::Phase;
 use crate::state::{Store, key_of};
 
@@ -54,12 +55,14 @@ pub struct Batch {
     files: VecDeque<Waiting>,
     bytes: u64,
     /// The directories they are in: there may be more files than a process may hold open.
-    dirs: Vec<Rc<Dir>>,
+    dirs: Vec<Arc<Dir>>,
+    /// Writes the small ones.
+    writer: Writer,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    dir: Rc<Dir>,
+    dir: Arc<Dir>,
     dir_path: PathBuf,
     temp: BString,
     name: BString,
@@ -73,6 +76,8 @@ struct Waiting {
 /// What is to be said of a file once it is in place.
 #[derive(Debug, Default)]
 pub struct Said {
+    /// Where it comes from: host and path.
+    pub from: String,
     /// Messages at inform level.
     pub said: Vec<String>,
     /// Digest of what was there, and of what is, where somebody listens.
@@ -92,18 +97,33 @@ impl Batch {
             files: VecDeque::new(),
             bytes: 0,
             dirs: Vec::new(),
+            writer: Writer::default(),
         }
+    }
+
+    /// Has the content of the file that is added next written by another thread, under the name that is given. Nothing of
+    /// a policy: there it must be known at once what fails.
+    pub fn write(&mut self, spot: &Spot, content: Vec<u8>, wanted: Wanted) -> io::Result<BString> {
+        let temp = fsx::temp_name();
+        self.writer.order(Order {
+            number: self.files.len(),
+            dir: Arc::clone(&spot.dir),
+            temp: temp.clone(),
+            content,
+            wanted,
+        })?;
+        Ok(temp)
     }
 
     /// Adds a file that is complete under its temporary name, with what is to be said once it is in place.
     pub fn add(&mut self, temp: BString, size: u64, spot: &Spot, keep: Option<Backup>, mut said: Said) {
         // They come directory by directory.
-        if !self.dirs.last().is_some_and(|last| Rc::ptr_eq(last, &spot.dir)) {
-            self.dirs.push(Rc::clone(&spot.dir));
+        if !self.dirs.last().is_some_and(|last| Arc::ptr_eq(last, &spot.dir)) {
+            self.dirs.push(Arc::clone(&spot.dir));
         }
         self.bytes += size;
         self.files.push_back(Waiting {
-            dir: Rc::clone(&spot.dir),
+            dir: Arc::clone(&spot.dir),
             dir_path: spot.path.parent().unwrap_or(Path::new("/")).to_path_buf(),
             temp,
             name: spot.name.clone(),
@@ -129,6 +149,13 @@ impl Batch {
     pub fn commit(&mut self, run: &mut Run<'_>, job: &Job) -> io::Result<()> {
         if self.files.is_empty() {
             return Ok(());
+        }
+        let mut failed = self.writer.wait()?;
+        failed.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+        for (number, error) in failed {
+            if let Some(file) = self.files.remove(number) {
+                file.tell_failure(run, job, &error);
+            }
         }
         if self.sync != Sync::Off {
             fsx::settle(self.files.iter().map(|file| (&*file.dir, file.temp.as_bstr())))?;
@@ -266,6 +293,16 @@ impl Waiting {
         run.record(job, Outcome::Repaired);
     }
 
+    fn tell_failure(self, run: &mut Run<'_>, job: &Job, error: &io::Error) {
+        let to = self.dir_path.join(self.name.as_path());
+        run.report.error(format_args!(
+            "Cannot copy {} to {}: {error}; the old file stays",
+            self.said.from,
+            to.display()
+        ));
+        super::copy::failover(run, job);
+    }
+
     fn step(&self) -> Step {
         Step {
             dir: key_of(self.dir_path.as_os_str().as_encoded_bytes()),
@@ -277,6 +314,7 @@ impl Waiting {
 
 impl Drop for Batch {
     fn drop(&mut self) {
+        let _ = self.writer.wait();
         for file in &self.files {
             let _ = file.dir.unlink(file.temp.as_bstr());
         }

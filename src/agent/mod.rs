@@ -21,6 +21,7 @@
 //! | `lastgood` | the last policy that parsed |
 //! | `undo` | what a run changed, and how it is taken back |
 //! | `generation` | new policy files come together or not at all |
+//! | `writer` | a thread that writes small new files while the next ones arrive |
 //! | `acl` | access lists beyond the permission bits |
 //! | `mode`, `owner`, `perms` | permission bits and owners of one object |
 //! | `objects` | wildcards, homes, what is ignored |
@@ -85,6 +86,7 @@ mod suspicious;
 mod tidy;
 pub mod undo;
 mod visit;
+mod writer;
 
 pub use action::{ACTIONS, Action, Work};
 pub use event::Event;

@@ -298,6 +298,15 @@ pub fn settle<'f>(files: impl IntoIterator<Item = (&'f Dir, &'f BStr)>) -> io::R
     Ok(())
 }
 
+/// Writes a file for which nothing is to be replaced ([`Wanted::fresh`]) under a name that [`super::temp_name`] gave; what
+/// [`Fresh::stage`] says of the name holds. The content is not digested.
+pub fn write_staged(dir: &Dir, temp: &BStr, content: &[u8], wanted: &Wanted) -> io::Result<()> {
+    let file = stray::create_named(dir, temp)?;
+    let mut fresh = Fresh::begun(dir, (temp.to_owned(), file)).vouched();
+    fresh.write_all(content)?;
+    fresh.stage(temp, wanted).map(|_| ())
+}
+
 /// Replaces or makes a file with the given content.
 pub fn write_whole(
     dir: &Dir,

@@ -30,8 +30,8 @@ fn random() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
-/// A name nobody else uses.
-pub(super) fn temp_name() -> BString {
+/// A name nobody else uses, for a file being written.
+pub fn temp_name() -> BString {
     format!("{PREFIX}{}-{:016x}", std::process::id(), random()).into()
 }
 
@@ -59,15 +59,19 @@ pub(super) fn create_part(dir: &Dir, name: &BStr) -> io::Result<(BString, File)>
     create_as(dir, || part_name(name))
 }
 
+/// As [`create`], under a name that [`temp_name`] gave.
+pub(super) fn create_named(dir: &Dir, name: &BStr) -> io::Result<File> {
+    let file = dir.create_new(name, 0o600)?;
+    // File systems without locks: the process number and the age decide alone.
+    let _ = at::try_lock(&file);
+    Ok(file)
+}
+
 fn create_as(dir: &Dir, name: impl Fn() -> BString) -> io::Result<(BString, File)> {
     for _ in 0..16 {
         let name = name();
-        match dir.create_new(name.as_ref(), 0o600) {
-            Ok(file) => {
-                // File systems without locks: the process number and the age decide alone.
-                let _ = at::try_lock(&file);
-                return Ok((name, file));
-            }
+        match create_named(dir, name.as_ref()) {
+            Ok(file) => return Ok((name, file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }

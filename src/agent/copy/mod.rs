@@ -8,11 +8,13 @@
 //! | `tree` | from a manifest to what has to be done, and doing it |
 //! | `other` | links, pipes and devices |
 //! | `write` | putting one file in place |
+//! | `shown` | showing what comes of a file |
 //! | `purge` | what is in the destination but not in the source |
 
 mod manner;
 mod other;
 mod purge;
+mod shown;
 mod spot;
 mod tree;
 mod write;

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use bstr::{BStr, BString, ByteSlice};
 
@@ -12,7 +12,7 @@ use crate::fsx::{Dir, Entry, Kind, Meta, Place};
 
 /// A place of the destination.
 pub struct Spot {
-    pub dir: Rc<Dir>,
+    pub dir: Arc<Dir>,
     pub name: BString,
     pub path: PathBuf,
 }
@@ -20,7 +20,7 @@ pub struct Spot {
 /// Where things go.
 pub(super) enum Target {
     /// A single object.
-    One(Rc<Dir>, BString, PathBuf),
+    One(Arc<Dir>, BString, PathBuf),
     /// A tree, its top directory open.
     Tree(Branch, PathBuf),
     /// A tree whose top is not there yet, in a dry run.
@@ -30,7 +30,7 @@ pub(super) enum Target {
 impl Target {
     /// A single object.
     pub fn one(place: Place) -> Target {
-        Target::One(Rc::new(place.dir), place.name, place.path)
+        Target::One(Arc::new(place.dir), place.name, place.path)
     }
 
     /// A tree with its top directory.
@@ -47,27 +47,27 @@ impl Target {
 
 /// The directories from the top of a tree down to the one that is looked at, all open.
 pub(super) struct Branch {
-    top: Rc<Dir>,
+    top: Arc<Dir>,
     /// Paths below the top, each one component longer than the one before.
-    open: RefCell<Vec<(BString, Rc<Dir>)>>,
+    open: RefCell<Vec<(BString, Arc<Dir>)>>,
 }
 
 /// The directory that was swept last: the files of one come together.
 #[derive(Default)]
-pub(super) struct Swept(RefCell<Option<Rc<Dir>>>);
+pub(super) struct Swept(RefCell<Option<Arc<Dir>>>);
 
 impl Swept {
     /// Whether this is another directory than the last time.
-    pub fn moves_to(&self, dir: &Rc<Dir>) -> bool {
-        let last = self.0.replace(Some(Rc::clone(dir)));
-        !last.is_some_and(|last| Rc::ptr_eq(&last, dir))
+    pub fn moves_to(&self, dir: &Arc<Dir>) -> bool {
+        let last = self.0.replace(Some(Arc::clone(dir)));
+        !last.is_some_and(|last| Arc::ptr_eq(&last, dir))
     }
 }
 
 impl Branch {
     pub fn new(top: Dir) -> Branch {
         Branch {
-            top: Rc::new(top),
+            top: Arc::new(top),
             open: RefCell::default(),
         }
     }
@@ -78,9 +78,9 @@ impl Branch {
     }
 
     /// The directory that holds an object of the tree, and the object's name. No link is followed.
-    pub fn holder<'r>(&self, rel: &'r BStr) -> io::Result<(Rc<Dir>, &'r BStr)> {
+    pub fn holder<'r>(&self, rel: &'r BStr) -> io::Result<(Arc<Dir>, &'r BStr)> {
         let Some(end) = rel.rfind_byte(b'/') else {
-            return Ok((Rc::clone(&self.top), rel));
+            return Ok((Arc::clone(&self.top), rel));
         };
         let (parent, name) = (&rel[..end], rel[end + 1..].as_bstr());
         let mut open = self.open.borrow_mut();
@@ -98,12 +98,12 @@ impl Branch {
                 None => (0, &self.top),
             };
             if done > parent.len() {
-                return Ok((Rc::clone(dir), name));
+                return Ok((Arc::clone(dir), name));
             }
             let rest = &parent[done..];
             let end = done + rest.find_byte(b'/').unwrap_or(rest.len());
             let inner = dir.dir(parent[done..end].as_bstr())?;
-            open.push((parent[..end].into(), Rc::new(inner)));
+            open.push((parent[..end].into(), Arc::new(inner)));
         }
     }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bstr::{BStr, BString, ByteSlice};
 
@@ -67,9 +68,9 @@ impl Copy<'_> {
 
     /// The open directory an object belongs in, and its name there. `None` where that is not there, which only happens in
     /// a dry run.
-    pub fn holder<'r>(&'r self, rel: &'r BStr) -> io::Result<Option<(Rc<Dir>, &'r BStr)>> {
+    pub fn holder<'r>(&'r self, rel: &'r BStr) -> io::Result<Option<(Arc<Dir>, &'r BStr)>> {
         match &self.target {
-            Target::One(dir, name, _) => Ok(Some((Rc::clone(dir), name.as_bstr()))),
+            Target::One(dir, name, _) => Ok(Some((Arc::clone(dir), name.as_bstr()))),
             Target::Tree(branch, _) => match branch.holder(rel) {
                 Ok(found) => Ok(Some(found)),
                 Err(error) if self.dry && error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -293,7 +294,7 @@ fn reach_target(
         Err(error) => {
             if error.kind() == io::ErrorKind::NotADirectory {
                 let spot = Spot {
-                    dir: Rc::new(place.dir.again()?),
+                    dir: Arc::new(place.dir.again()?),
                     name: place.name.clone(),
                     path: to.clone(),
                 };

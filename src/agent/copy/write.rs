@@ -8,6 +8,7 @@ use bstr::{BString, ByteSlice};
 
 use super::super::acl;
 use super::failover;
+use super::shown::{DIFF_LIMIT, diff_with_old, look_only, old_digest};
 use super::spot::{Spot, Target};
 use super::tree::{Copy, Item, mismatch};
 use crate::agent::event::Digest;
@@ -20,8 +21,8 @@ use crate::fsx::{
     self, Again, Backup, Fresh, LARGE, Meta, Place, Source, SourceError, Wanted, any_matches, place_hard_link,
 };
 
-/// Contents larger than this are not shown as a diff.
-const DIFF_LIMIT: u64 = 1 << 20;
+/// New files up to this size are written by a thread of their own.
+const SMALL: u64 = 64 * 1024;
 
 /// A file that is wanted.
 pub(super) struct Fetch {
@@ -270,6 +271,14 @@ fn deliver(
     true
 }
 
+/// Content that came.
+enum Came<'a> {
+    /// Into a new file.
+    Written(Box<Fresh<'a>>),
+    /// Small; it is written while more comes.
+    Here(Vec<u8>),
+}
+
 /// Writes one file; it is put in place with its batch.
 fn write(
     run: &mut Run<'_>,
@@ -317,27 +326,39 @@ fn write(
         attribute: acl,
     };
     let large = copy.vouched && item.entry.size >= LARGE;
-    let mut fresh = match large {
-        true => Fresh::in_parts(&spot.dir, name)?,
-        false => Fresh::new(&spot.dir)?,
-    };
-    if vouched {
-        fresh = fresh.vouched();
-    }
-    if run.options.diff && item.entry.size <= DIFF_LIMIT {
-        let mut new = Vec::new();
-        reader.take(DIFF_LIMIT + 1).read_to_end(&mut new)?;
-        diff_with_old(run, Some(&spot), &shown, &new);
-        fresh.fill(&mut new.as_slice())?;
-    }
-    if let Err(error) = fresh.fill(reader) {
-        if large && error.kind() == io::ErrorKind::StorageFull {
-            // What was left of it may be what there is no room for.
-            fsx::drop_parts(&spot.dir, name, None);
+    let by_the_writer = vouched && wanted.fresh && wanted.attribute.is_none() && item.entry.size <= SMALL;
+    let came = if by_the_writer && !run.options.diff && !batch.is_policy() {
+        let mut content = Vec::with_capacity(item.entry.size as usize + 1);
+        reader.read_to_end(&mut content)?;
+        Came::Here(content)
+    } else {
+        let mut fresh = match large {
+            true => Fresh::in_parts(&spot.dir, name)?,
+            false => Fresh::new(&spot.dir)?,
+        };
+        if vouched {
+            fresh = fresh.vouched();
         }
-        return Err(error);
-    }
-    let news = fresh.digest().filter(|_| run.report.listens()).map(|digest| {
+        if run.options.diff && item.entry.size <= DIFF_LIMIT {
+            let mut new = Vec::new();
+            reader.take(DIFF_LIMIT + 1).read_to_end(&mut new)?;
+            diff_with_old(run, Some(&spot), &shown, &new);
+            fresh.fill(&mut new.as_slice())?;
+        }
+        if let Err(error) = fresh.fill(reader) {
+            if large && error.kind() == io::ErrorKind::StorageFull {
+                // What was left of it may be what there is no room for.
+                fsx::drop_parts(&spot.dir, name, None);
+            }
+            return Err(error);
+        }
+        Came::Written(Box::new(fresh))
+    };
+    let digest = match &came {
+        Came::Written(fresh) => fresh.digest().filter(|_| run.report.listens()),
+        Came::Here(_) => None,
+    };
+    let news = digest.map(|digest| {
         let before = old_digest(Some(&spot));
         (before, Digest(digest))
     });
@@ -353,88 +374,34 @@ fn write(
         .backup(&shown, &run.kept)
         .filter(|_| !update || old.is_some_and(|old| !old.is_dir()));
     let source = copy.source_path(item);
+    let from = format!("{}:{}", copy.host, source.display());
     let mut said = Vec::new();
     if update {
         let (shown, source, host) = (shown.display(), source.display(), &copy.host);
         said.push(format!("Updated image {shown} from master {source} on {host}"));
     } else {
-        said.push(format!("Copying from {}:{}", copy.host, source.display()));
+        said.push(format!("Copying from {from}"));
     }
     // The original writes with mode 600 and repairs it afterwards; the words are kept, the file never had that mode.
     if mode != 0o600 {
         let text = format!("Object {} had permission 600, changed it to {mode:o}", shown.display());
         said.push(text);
     }
-    let digest = item.entry.digest.or_else(|| fresh.digest());
+    let digest = match &came {
+        Came::Written(fresh) => item.entry.digest.or_else(|| fresh.digest()),
+        Came::Here(_) => item.entry.digest,
+    };
     let will = digest.map(|digest| Will::of(&wanted, &digest));
-    let said = generation::Said { said, news, will };
-    let temp = fresh.stage(name, &wanted)?;
+    let said = generation::Said { from, said, news, will };
+    let temp = match came {
+        Came::Here(content) => batch.write(&spot, content, wanted)?,
+        Came::Written(fresh) => fresh.stage(name, &wanted)?,
+    };
     if large {
         fsx::drop_parts(&spot.dir, name, Some(temp.as_bstr()));
     }
     batch.add(temp, item.entry.size, &spot, keep, said);
     Ok(())
-}
-
-/// What is there of a file, in one number.
-fn old_digest(spot: Option<&Spot>) -> Option<Digest> {
-    let file = spot?.dir.read(spot?.name.as_bstr()).ok()?;
-    fsx::digest_of(file).ok().map(Digest)
-}
-
-/// Nothing is written: the content that would come is shown, and told.
-fn look_only(
-    run: &mut Run<'_>,
-    copy: &Copy<'_>,
-    item: &Item,
-    spot: Option<&Spot>,
-    shown: &Path,
-    reader: &mut dyn Read,
-) -> io::Result<()> {
-    let mut new = Vec::new();
-    if item.entry.size <= DIFF_LIMIT {
-        (&mut *reader).take(DIFF_LIMIT + 1).read_to_end(&mut new)?;
-    }
-    if run.options.diff {
-        if item.entry.size > DIFF_LIMIT {
-            too_large(run, shown);
-        } else {
-            diff_with_old(run, spot, shown, &new);
-        }
-        let old = match spot {
-            Some(spot) => spot.dir.look(spot.name.as_bstr())?.filter(Meta::is_file),
-            None => None,
-        };
-        let mode = copy.manner.wish_for(&item.entry).mode_for(item.entry.mode, false);
-        match old {
-            Some(old) => run.show(shown, diff::mode(old.mode(), mode)),
-            None => run.show(shown, [format!("new file mode {mode:o}")]),
-        }
-    }
-    if run.report.listens() {
-        let after = fsx::digest_of(new.as_slice().chain(reader)).map(Digest)?;
-        let name = shown.as_os_str().as_encoded_bytes();
-        run.report.changed(name, old_digest(spot), Some(after));
-    }
-    Ok(())
-}
-
-fn too_large(run: &mut Run<'_>, shown: &Path) {
-    let text = format!("{} is too large to be shown", shown.display());
-    run.report.diff(&[text.into()]);
-}
-
-fn diff_with_old(run: &mut Run<'_>, spot: Option<&Spot>, shown: &Path, new: &[u8]) {
-    let mut old = Vec::new();
-    if let Some(file) = spot.and_then(|spot| spot.dir.read(spot.name.as_bstr()).ok()) {
-        // What cannot be read is shown as empty; writing it will say why.
-        let _ = file.take(DIFF_LIMIT + 1).read_to_end(&mut old);
-    }
-    if old.len() as u64 > DIFF_LIMIT {
-        return too_large(run, shown);
-    }
-    let lines = diff::unified(shown, &old, new);
-    run.report.diff(&lines);
 }
 
 /// Gives a file its second name, as at the source.
