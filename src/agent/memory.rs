@@ -8,7 +8,7 @@ use super::checksums::Watched;
 use super::history::Notes;
 use super::report::Report;
 use super::undo::Undo;
-use crate::fsx::Digests;
+use crate::fsx::{Digests, Keep};
 use crate::policy::Phase;
 use crate::state::{Promises, Store, key_of};
 
@@ -36,8 +36,9 @@ pub struct Memory {
     undo: Undo,
 }
 
-/// The file of the digests.
+/// The file of the digests, and that of those which came since.
 const SUMS: &str = "sums";
+const NEW_SUMS: &str = "sums.new";
 
 impl Memory {
     /// Nothing is remembered and nothing will be.
@@ -58,19 +59,23 @@ impl Memory {
     pub fn sums(&mut self) -> Rc<Digests> {
         let store = &self.store;
         let sums = self.sums.get_or_insert_with(|| {
-            let kept = store.as_ref().and_then(|store| store.cached(SUMS));
-            Rc::new(kept.map_or_else(Digests::default, |(bytes, _)| Digests::from_bytes(bytes)))
+            let file = |name| store.as_ref().and_then(|store| store.file(name));
+            Rc::new(Digests::from_files(file(SUMS), file(NEW_SUMS)))
         });
         Rc::clone(sums)
     }
 
     /// Keeps what was learnt of files for the next run. What cannot be kept is only read again.
     pub fn keep_sums(&self) {
-        if let (Some(store), Some(sums)) = (&self.store, &self.sums)
-            && let Some(bytes) = sums.to_bytes()
-        {
-            let _ = store.cache(SUMS, &bytes);
-        }
+        let (Some(store), Some(sums)) = (&self.store, &self.sums) else {
+            return;
+        };
+        // Killed between the two, what is new is there twice.
+        let _ = match sums.to_keep() {
+            None => Ok(()),
+            Some(Keep::Recent(bytes)) => store.keep(NEW_SUMS, &[&bytes]),
+            Some(Keep::All(bytes)) => store.keep(SUMS, &[&bytes]).and_then(|()| store.remove(NEW_SUMS)),
+        };
     }
 
     /// What a store remembers; with `promises`, also when each promise was last looked after.

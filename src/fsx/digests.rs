@@ -6,13 +6,16 @@
 //! that was set back gives stamps a second time: everything is forgotten then. A change through a mapping of memory that
 //! the kernel has not yet written out is seen when the kernel sets the time for it, as by every tool that goes by stamps.
 
-use std::collections::{HashMap, HashSet};
+mod kept;
+
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bstr::BStr;
 
+use self::kept::{KEY, Kept, RECORD, Record};
 use super::{Dir, Entry, Meta};
 use crate::sys::clock::{self, Moment};
 
@@ -23,11 +26,9 @@ const MOST: usize = 200_000;
 const FINE: i128 = 100_000_000;
 /// How old it must be elsewhere: coarser than the clock of any file system (FAT has 2 s).
 const COARSE: i128 = 2_500_000_000;
-/// Bytes of one record.
-const RECORD: usize = KEY + STAMP + 32;
-/// Device and inode.
-const KEY: usize = 8 + 8;
-const STAMP: usize = 8 + 16 + 16;
+/// So many are written beside the others before all are written anew, or this part of those.
+const MOST_RECENT: usize = 1024;
+const PART_RECENT: usize = 8;
 
 /// What changes when content does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +77,8 @@ pub struct Digested {
 }
 
 struct Memory {
-    /// What an earlier run kept: records in the order of device and inode, found where they lie. To take them apart would
-    /// cost a run that looks at one file as much as one that looks at all.
-    kept: Vec<u8>,
-    /// Which of them were asked for.
-    used: Vec<bool>,
+    /// What earlier runs kept, the newest first.
+    kept: Vec<Kept>,
     /// What is new.
     known: HashMap<(u64, u64), (Stamp, [u8; 32])>,
     /// When the clock was last looked at.
@@ -88,27 +86,29 @@ struct Memory {
 }
 
 impl Memory {
-    fn records(&self) -> &[u8] {
-        self.kept.get(Moment::SIZE..).unwrap_or_default()
-    }
-
     fn find(&mut self, inode: (u64, u64), stamp: &Stamp) -> Option<[u8; 32]> {
         if let Some((known, digest)) = self.known.get(&inode) {
             return (known == stamp).then_some(*digest);
         }
-        let (records, _) = self.records().as_chunks::<RECORD>();
         let key = key_of(inode);
-        let at = records.binary_search_by(|record| record[..KEY].cmp(&key)).ok()?;
-        let (known, digest) = read_record(&records[at])?;
-        self.used[at] = true;
+        let record = self.kept.iter_mut().find_map(|kept| kept.find(&key))?;
+        let (known, digest) = read_record(record)?;
         (known == *stamp).then_some(digest)
     }
 
     fn forget(&mut self) {
         self.kept.clear();
-        self.used.clear();
         self.known.clear();
     }
+}
+
+/// What is to be kept for later runs: the bytes of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Everything.
+    All(Vec<u8>),
+    /// What is not in the file of everything.
+    Recent(Vec<u8>),
 }
 
 /// The memory. May be used by many at once.
@@ -118,7 +118,6 @@ impl Default for Digests {
     fn default() -> Self {
         Digests(Mutex::new(Memory {
             kept: Vec::new(),
-            used: Vec::new(),
             known: HashMap::new(),
             clock: Moment::now(),
         }))
@@ -128,49 +127,52 @@ impl Default for Digests {
 impl std::fmt::Debug for Digests {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let memory = self.lock();
-        write!(f, "Digests({} + {})", memory.used.len(), memory.known.len())
+        let kept: usize = memory.kept.iter().map(Kept::count).sum();
+        write!(f, "Digests({kept} + {})", memory.known.len())
     }
 }
 
 impl Digests {
-    /// What [`Digests::to_bytes`] wrote; nothing where that is damaged, or the clock was set back since.
-    pub fn from_bytes(bytes: Vec<u8>) -> Digests {
+    /// What [`Digests::to_keep`] gave, from its two files; nothing of one that is damaged, or where the clock was set back
+    /// since.
+    pub fn from_files(all: Option<File>, recent: Option<File>) -> Digests {
         let digests = Digests::default();
         let mut memory = digests.lock();
-        let clock = bytes.get(..Moment::SIZE).and_then(Moment::from_bytes);
-        if clock.is_some_and(|clock| memory.clock.follows(&clock)) {
-            memory.kept = bytes;
-            memory.used = vec![false; memory.records().len() / RECORD];
+        for file in [recent, all].into_iter().flatten() {
+            let kept = Kept::open(file, MOST).filter(|kept| memory.clock.follows(&kept.clock));
+            memory.kept.extend(kept);
         }
         drop(memory);
         digests
     }
 
-    /// Everything, to be kept for later; `None` where nothing is new.
-    pub fn to_bytes(&self) -> Option<Vec<u8>> {
-        let memory = self.lock();
+    /// What is to be kept for later: `None` where nothing is new. A little is written beside what there is, until it has
+    /// become much.
+    pub fn to_keep(&self) -> Option<Keep> {
+        let mut memory = self.lock();
+        let now = Moment::now();
         // Set back since it was last looked at: what is here is not worth keeping.
-        if memory.known.is_empty() || !Moment::now().follows(&memory.clock) {
+        if memory.known.is_empty() || !now.follows(&memory.clock) {
             return None;
         }
-        let over = memory.used.len() + memory.known.len() > MOST;
-        let (records, _) = memory.records().as_chunks::<RECORD>();
-        let fresh: Vec<[u8; RECORD]> = memory
-            .known
-            .iter()
-            .map(|(inode, known)| record_of(*inode, known))
-            .collect();
-        let replaced: HashSet<&[u8]> = fresh.iter().map(|record| &record[..KEY]).collect();
-        let kept = records
-            .iter()
-            .zip(&memory.used)
-            .filter(|(record, used)| (**used || !over) && !replaced.contains(&record[..KEY]));
-        let mut all: Vec<&[u8; RECORD]> = fresh.iter().chain(kept.map(|(record, _)| record)).take(MOST).collect();
-        all.sort_unstable();
-        let mut bytes = Vec::with_capacity(Moment::SIZE + all.len() * RECORD);
-        bytes.extend_from_slice(&Moment::now().to_bytes());
-        all.into_iter().for_each(|record| bytes.extend_from_slice(record));
-        Some(bytes)
+        let Memory { kept, known, .. } = &mut *memory;
+        let fresh: Vec<Record> = known.iter().map(|(inode, known)| record_of(*inode, known)).collect();
+        let (recent, old) = match &mut kept[..] {
+            [recent, old] => (Some(recent), Some(old)),
+            [old] => (None, Some(old)),
+            _ => (None, None),
+        };
+        let few = fresh.len() + recent.as_ref().map_or(0, |kept| kept.count());
+        let all = old.as_ref().map_or(0, |kept| kept.count());
+        let mut records: Vec<&Record> = fresh.iter().collect();
+        if all > 0 && few <= MOST_RECENT.max(all / PART_RECENT) {
+            records.extend(recent.into_iter().flat_map(|kept| kept.all(false)));
+            return Some(Keep::Recent(kept::write(&in_order(records), &now)));
+        }
+        let over = few + all > MOST;
+        records.extend([recent, old].into_iter().flatten().flat_map(|kept| kept.all(over)));
+        records.truncate(MOST);
+        Some(Keep::All(kept::write(&in_order(records), &now)))
     }
 
     /// To be called before a tree is looked at: forgets everything where the clock was set back since the last time.
@@ -229,12 +231,18 @@ impl Digests {
     }
 }
 
-/// In the order of bytes as the numbers are.
+/// In the order of their keys; of several with one key the first stays.
+fn in_order(mut records: Vec<&Record>) -> Vec<&Record> {
+    records.sort_by_key(|record| &record[..KEY]);
+    records.dedup_by_key(|record| &record[..KEY]);
+    records
+}
+
 fn key_of((device, inode): (u64, u64)) -> [u8; KEY] {
     ((u128::from(device) << 64) | u128::from(inode)).to_be_bytes()
 }
 
-fn record_of(inode: (u64, u64), (stamp, digest): &(Stamp, [u8; 32])) -> [u8; RECORD] {
+fn record_of(inode: (u64, u64), (stamp, digest): &(Stamp, [u8; 32])) -> Record {
     let mut record = [0; RECORD];
     let size = stamp.size.to_be_bytes();
     let [mtime, ctime] = [stamp.mtime, stamp.ctime].map(i128::to_be_bytes);
@@ -247,7 +255,7 @@ fn record_of(inode: (u64, u64), (stamp, digest): &(Stamp, [u8; 32])) -> [u8; REC
     record
 }
 
-fn read_record(record: &[u8; RECORD]) -> Option<(Stamp, [u8; 32])> {
+fn read_record(record: &Record) -> Option<(Stamp, [u8; 32])> {
     let (size, rest) = record[KEY..].split_first_chunk()?;
     let (mtime, rest) = rest.split_first_chunk()?;
     let (ctime, digest) = rest.split_first_chunk()?;
@@ -334,25 +342,48 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_remembered_is_read_again_and_damage_or_a_clock_set_back_leave_nothing() {
-        let (_dir, top, digests) = settled();
-        let bytes = digests.to_bytes().unwrap();
-        let again = Digests::from_bytes(bytes.clone());
-        assert!(of(&again, &top).settled);
-        assert_eq!(again.to_bytes(), None, "nothing is new");
-        assert!(Digests::from_bytes(bytes[..40].to_vec()).lock().used.is_empty());
-        let mut late = bytes.clone();
-        let mut then = Moment::from_bytes(&late[..Moment::SIZE]).unwrap().to_bytes();
-        // Ten seconds of the clock went away: its reading in the file is so much later.
-        let real = i128::from_be_bytes(then[36..52].try_into().unwrap()) + 10_000_000_000;
-        then[36..52].copy_from_slice(&real.to_be_bytes());
-        late[..Moment::SIZE].copy_from_slice(&then);
-        assert!(Digests::from_bytes(late).lock().used.is_empty());
+    fn file(bytes: &[u8]) -> Option<File> {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, bytes).unwrap();
+        Some(file)
+    }
+
+    fn all(digests: &Digests) -> Vec<u8> {
+        match digests.to_keep() {
+            Some(Keep::All(bytes)) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn recent(digests: &Digests) -> Vec<u8> {
+        match digests.to_keep() {
+            Some(Keep::Recent(bytes)) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn count(digests: &Digests) -> usize {
+        digests.lock().kept.iter().map(Kept::count).sum()
     }
 
     #[test]
-    fn what_is_new_takes_its_place_among_what_was_kept() {
+    fn what_is_remembered_is_read_again_and_a_clock_set_back_leaves_nothing() {
+        let (_dir, top, digests) = settled();
+        let bytes = all(&digests);
+        let again = Digests::from_files(file(&bytes), None);
+        assert!(of(&again, &top).settled);
+        assert_eq!(again.to_keep(), None, "nothing is new");
+        // Ten seconds of the clock went away: its reading in the file is so much later.
+        let mut then = Moment::now().to_bytes();
+        let real = i128::from_be_bytes(then[36..52].try_into().unwrap()) + 10_000_000_000;
+        then[36..52].copy_from_slice(&real.to_be_bytes());
+        let late = kept::write(&[], &Moment::from_bytes(&then).unwrap());
+        assert!(Digests::from_files(file(&late), None).lock().kept.is_empty());
+        assert_eq!(Digests::from_files(file(&bytes), None).lock().kept.len(), 1);
+    }
+
+    #[test]
+    fn what_is_new_is_written_beside_what_was_kept_and_goes_before_it_until_it_is_much() {
         let stamp = |size| Stamp {
             size,
             mtime: -1,
@@ -362,18 +393,52 @@ mod tests {
         for inode in [7, 300, 5, 1 << 40] {
             first.learn((1, inode), stamp(inode), [1; 32]);
         }
-        let second = Digests::from_bytes(first.to_bytes().unwrap());
+        let base = all(&first);
+        let second = Digests::from_files(file(&base), None);
         second.learn((1, 300), stamp(300), [2; 32]);
         second.learn((0, 9), stamp(9), [3; 32]);
-        let third = Digests::from_bytes(second.to_bytes().unwrap());
-        let find = |inode, size| third.lock().find(inode, &stamp(size)).map(|digest| digest[0]);
+        let beside = recent(&second);
+        let third = Digests::from_files(file(&base), file(&beside));
         let wanted = [((1, 5), 1), ((1, 7), 1), ((1, 300), 2), ((1, 1 << 40), 1), ((0, 9), 3)];
-        for (inode, digest) in wanted {
-            assert_eq!(find(inode, inode.1), Some(digest), "{inode:?}");
-            assert_eq!(find(inode, inode.1 + 1), None, "another stamp");
+        let check = |digests: &Digests| {
+            let find = |inode, size| digests.lock().find(inode, &stamp(size)).map(|digest| digest[0]);
+            for (inode, digest) in wanted {
+                assert_eq!(find(inode, inode.1), Some(digest), "{inode:?}");
+                assert_eq!(find(inode, inode.1 + 1), None, "another stamp");
+            }
+            assert_eq!(find((1, 6), 6), None);
+        };
+        check(&third);
+        assert_eq!(count(&third), 6);
+        third.learn((2, 1), stamp(1), [4; 32]);
+        assert_eq!(count(&Digests::from_files(file(&base), file(&recent(&third)))), 7);
+        for inode in 0..MOST_RECENT as u64 {
+            third.learn((3, inode), stamp(inode), [5; 32]);
         }
-        assert_eq!(find((1, 6), 6), None);
-        assert_eq!(third.lock().used.len(), wanted.len());
+        let fourth = Digests::from_files(file(&all(&third)), None);
+        check(&fourth);
+        assert_eq!(count(&fourth), wanted.len() + 1 + MOST_RECENT);
+    }
+
+    #[test]
+    fn when_there_are_too_many_those_go_that_nobody_asks_for() {
+        let stamp = Stamp {
+            size: 1,
+            mtime: 1,
+            ctime: 1,
+        };
+        let first = Digests::default();
+        for inode in 0..MOST as u64 {
+            first.learn((1, inode), stamp, [1; 32]);
+        }
+        let second = Digests::from_files(file(&all(&first)), None);
+        for inode in 0..100 {
+            assert!(second.lock().find((1, inode), &stamp).is_some());
+        }
+        for inode in 0..MOST as u64 / 2 {
+            second.learn((2, inode), stamp, [2; 32]);
+        }
+        assert_eq!(count(&Digests::from_files(file(&all(&second)), None)), MOST / 2 + 100);
     }
 
     #[test]

@@ -9,7 +9,6 @@
 //! | `link` | links put in place in one step; what had a name before: [`Held`] |
 //! | `local` | this machine as a source: [`Local`] |
 //! | `replace` | a new file in place of an old one, whole or not at all: [`Fresh`] |
-//! | `stray` | what runs that were killed left behind; parts of large files that the next run goes on with |
 //! | `backup` | `F.cfsaved` and the repository: [`Backup`] |
 //! | `remove` | removal of trees |
 //! | `wild` | shell wildcards on byte strings |
@@ -28,7 +27,7 @@ mod wild;
 
 pub use crate::sys::at::{Dir, Meta, Node, Object};
 pub use backup::{Backup, Kept, Saved, canonical, save, save_unsynced};
-pub use digests::{Digested, Digests, Stamp};
+pub use digests::{Digested, Digests, Keep, Stamp};
 pub use link::{Held, place_hard_link, place_symlink};
 pub use local::Local;
 pub use place::Place;

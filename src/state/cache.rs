@@ -2,7 +2,7 @@
 //! one that is damaged or gone is as good as none, and nothing is said of it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -34,6 +34,17 @@ impl Store {
 
     /// Keeps bytes in a cache.
     pub fn cache(&self, name: &str, body: &[u8]) -> io::Result<()> {
+        let head = format!("{MAGIC}{}\n", blake3::hash(body).to_hex());
+        self.keep(name, &[head.as_bytes(), body])
+    }
+
+    /// A file that checks itself, open; nothing where it is not there.
+    pub fn file(&self, name: &str) -> Option<fs::File> {
+        fs::File::open(self.dir().join(name)).ok()
+    }
+
+    /// Replaces a file that checks itself.
+    pub fn keep(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         self.may_write()?;
         let path = self.dir().join(name);
         let (parent, file) = match (path.parent(), path.file_name()) {
@@ -46,9 +57,8 @@ impl Store {
         let dir = Dir::open(parent)?;
         let _ = sweep(&dir);
         let mut fresh = Fresh::new(&dir)?;
-        let head = format!("{MAGIC}{}\n", blake3::hash(body).to_hex());
-        fresh.fill(&mut head.as_bytes())?;
-        fresh.fill(&mut &*body)?;
+        fresh = fresh.vouched();
+        parts.iter().try_for_each(|part| fresh.write_all(part))?;
         let temp = fresh.stage(file.as_bstr(), &Wanted::default())?;
         dir.rename(temp.as_bstr(), &dir, file.as_bstr())
             .inspect_err(|_| drop(dir.unlink(temp.as_bstr())))
