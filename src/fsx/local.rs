@@ -4,17 +4,21 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::{Deliver, Entry, Place, Select, Source, SourceError, scan};
-use crate::sys::at::{self, Dir};
+use super::scan::scan_with;
+use super::{Deliver, Digests, Entry, Place, Select, Source, SourceError, scan};
+use crate::sys::at::{self, Dir, Meta};
 
 /// Trees of this machine.
 #[derive(Debug, Default)]
 pub struct Local {
     /// Put the access time of each file back after reading it (`stealth=true`).
     pub stealth: bool,
+    /// Digests that are remembered; none where each file is to be read.
+    sums: Option<Rc<Digests>>,
     unread: Vec<(BString, String)>,
 }
 
@@ -23,8 +27,14 @@ impl Local {
     pub fn new(stealth: bool) -> Self {
         Local {
             stealth,
-            unread: Vec::new(),
+            ..Local::default()
         }
+    }
+
+    /// A file whose digest is remembered there is not read again to make one.
+    pub fn remembering(mut self, sums: Rc<Digests>) -> Self {
+        self.sums = Some(sums);
+        self
     }
 }
 
@@ -35,9 +45,17 @@ impl Source for Local {
 
     fn manifest(&mut self, root: &Path, select: &Select) -> Result<Vec<Entry>, SourceError> {
         let mut unread = Vec::new();
-        let result = scan(root, select, &mut |path, error| {
-            unread.push((path.to_owned(), error.to_string()));
-        });
+        let mut trouble = |path: &BStr, error: io::Error| unread.push((path.to_owned(), error.to_string()));
+        let result = match &self.sums {
+            None => scan(root, select, &mut trouble),
+            Some(sums) => {
+                sums.mind_clock();
+                let mut digest = |dir: &Dir, name: &BStr, meta: &Meta| {
+                    sums.of(dir, name, meta, &mut || Ok(())).map(|found| found.digest)
+                };
+                scan_with(root, select, &mut digest, &mut trouble)
+            }
+        };
         self.unread = unread;
         result.map_err(missing)
     }
@@ -209,5 +227,28 @@ mod tests {
             .manifest(Path::new("/nonexistent/x"), &Select::default())
             .unwrap_err();
         assert!(matches!(error, SourceError::Missing));
+    }
+
+    #[test]
+    fn a_file_whose_digest_is_remembered_is_not_read_again() {
+        let top = tempfile::tempdir().unwrap();
+        fs::write(top.path().join("f"), "x").unwrap();
+        let select = Select {
+            digest: true,
+            recurse: u32::MAX,
+            ..Select::default()
+        };
+        let sums = Rc::new(Digests::default());
+        let look = || {
+            let mut local = Local::new(false).remembering(Rc::clone(&sums));
+            local.manifest(top.path(), &select).unwrap()
+        };
+        assert_eq!(look(), Local::new(false).manifest(top.path(), &select).unwrap());
+        let meta = Dir::open(top.path()).unwrap().meta("f".into()).unwrap();
+        assert_eq!(sums.known(&meta), None, "it was written just now");
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        let entries = look();
+        assert_eq!(sums.known(&meta), Some(crate::digest::blake3(b"x")));
+        assert_eq!(look(), entries);
     }
 }

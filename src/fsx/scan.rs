@@ -18,16 +18,26 @@ const MAX_DEPTH: usize = 250;
 /// read below the root is handed to `trouble` with its path below the root, and the walk goes on; what vanishes
 /// meanwhile is left out. Only a failure at the root itself is an error.
 pub fn scan(root: &Path, select: &Select, trouble: &mut dyn FnMut(&BStr, io::Error)) -> io::Result<Vec<Entry>> {
+    scan_with(root, select, &mut digest_in, trouble)
+}
+
+/// As [`scan`]; `digest` gives the digest of a plain file, from memory perhaps.
+pub(super) fn scan_with(
+    root: &Path,
+    select: &Select,
+    digest: &mut DigestOf<'_>,
+    trouble: &mut dyn FnMut(&BStr, io::Error),
+) -> io::Result<Vec<Entry>> {
     let bytes = root.as_os_str().as_bytes();
     let bounds = Bounds {
         limit: usize::MAX,
         tick: &mut || Ok(()),
     };
     if bytes == b"/" || bytes.ends_with(b"/") || bytes.ends_with(b"/.") || bytes == b"." || bytes.ends_with(b"/..") {
-        scan_in(&Dir::open(root)?, None, select, bounds, &mut digest_in, trouble)
+        scan_in(&Dir::open(root)?, None, select, bounds, digest, trouble)
     } else {
         let place = Place::of(root)?;
-        scan_in(&place.dir, Some(place.name()), select, bounds, &mut digest_in, trouble)
+        scan_in(&place.dir, Some(place.name()), select, bounds, digest, trouble)
     }
 }
 
@@ -39,7 +49,7 @@ pub struct Bounds<'a> {
     pub tick: &'a mut dyn FnMut() -> io::Result<()>,
 }
 
-/// As [`scan`], from a directory held open: the directory itself, or one object in it, within bounds. `digest` gives the digest of a plain file, from a cache perhaps.
+/// As [`scan`], from a directory held open: the directory itself, or one object in it, within bounds.
 pub fn scan_in(
     dir: &Dir,
     name: Option<&BStr>,
@@ -79,8 +89,8 @@ pub fn scan_in(
 /// Gives the digest of a plain file in a directory.
 pub type DigestOf<'a> = dyn FnMut(&Dir, &BStr, &Meta) -> io::Result<[u8; 32]> + 'a;
 
-fn digest_in(dir: &Dir, name: &BStr, _: &Meta) -> io::Result<[u8; 32]> {
-    digest_of(dir.read(name)?)
+fn digest_in(dir: &Dir, name: &BStr, meta: &Meta) -> io::Result<[u8; 32]> {
+    digest_sized(dir.read(name)?, meta.size())
 }
 
 /// blake3 of everything a reader gives.

@@ -137,7 +137,7 @@ pub fn one_file(run: &mut Run<'_>, job: &Job, from: &Path, to: &Path) {
             return run.record(job, Outcome::Failed);
         }
     };
-    let mut local = Local::new(false);
+    let mut local = Local::new(false).remembering(run.memory.sums());
     tree::copy(run, job, &manner, &mut local, from, to);
 }
 
@@ -145,7 +145,7 @@ pub fn one_file(run: &mut Run<'_>, job: &Job, from: &Path, to: &Path) {
 fn from_server(run: &mut Run<'_>, job: &Job, manner: &Manner, server: &BStr) -> Result<(), SourceError> {
     let (from, to) = (job.path(), job.other.as_path());
     if is_local(server) && !run.options.force_net_copy {
-        let mut local = Local::new(manner.stealth);
+        let mut local = Local::new(manner.stealth).remembering(run.memory.sums());
         tree::copy(run, job, manner, &mut local, from, to);
         return Ok(());
     }
