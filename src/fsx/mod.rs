@@ -9,11 +9,14 @@
 //! | `link` | links put in place in one step; what had a name before: [`Held`] |
 //! | `local` | this machine as a source: [`Local`] |
 //! | `replace` | a new file in place of an old one, whole or not at all: [`Fresh`] |
+//! | `behind` | writing one piece of a large file while the next one is made |
+//! | `stray` | what runs that were killed left behind; parts of large files that the next run goes on with |
 //! | `backup` | `F.cfsaved` and the repository: [`Backup`] |
 //! | `remove` | removal of trees |
 //! | `wild` | shell wildcards on byte strings |
 
 mod backup;
+mod behind;
 mod digests;
 mod link;
 mod local;

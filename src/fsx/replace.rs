@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use bstr::{BStr, BString, ByteSlice};
 use xattr::FileExt;
 
-use super::{Again, Backup, backup, stray};
+use super::{Again, Backup, backup, behind, stray};
 use crate::sys::at::{self, Dir, Meta};
 
 /// What the new file must be.
@@ -110,31 +110,50 @@ impl<'a> Fresh<'a> {
 
     /// Writes everything a reader gives.
     pub fn fill(&mut self, reader: &mut dyn Read) -> io::Result<u64> {
-        let mut total = 0;
-        // Small files, which are many, do not pay for a large buffer.
+        // Small files, which are many, do not pay for a large buffer, nor for a thread.
         let mut little = [0; 8 * 1024];
-        let mut large = Vec::new();
-        loop {
-            let buffer = if large.is_empty() {
-                &mut little[..]
-            } else {
-                &mut large[..]
-            };
-            let read = match reader.read(buffer) {
-                Ok(0) => return Ok(total),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    self.broke = !Again::is(&error);
-                    return Err(error);
-                }
-            };
-            self.write_all(&buffer[..read])?;
-            total += read as u64;
-            if large.is_empty() && total > 4 * little.len() as u64 {
-                large = vec![0; 128 * 1024];
+        let mut total = 0;
+        while total < 4 * little.len() as u64 {
+            match self.next(reader, &mut little)? {
+                0 => return Ok(total),
+                read => total += self.write_piece(&little[..read])?,
             }
         }
+        let mut large = vec![0; behind::PIECE];
+        while total < super::LARGE {
+            match self.next(reader, &mut large)? {
+                0 => return Ok(total),
+                read => total += self.write_piece(&large[..read])?,
+            }
+        }
+        self.fill_behind(reader, large).map(|more| total + more)
+    }
+
+    /// The rest of a large file: one piece is written while the next one comes.
+    fn fill_behind(&mut self, reader: &mut dyn Read, first: Vec<u8>) -> io::Result<u64> {
+        let file = self.file.try_clone()?;
+        let mut hasher = self.hasher.take();
+        let mut broke = false;
+        let (written, result) = behind::pour(&file, first, &mut |buffer| {
+            let read = read_piece(reader, buffer).inspect_err(|error| broke = !Again::is(error))?;
+            if let (Some(hasher), Some(bytes)) = (&mut hasher, buffer.get(..read)) {
+                hasher.update(bytes);
+            }
+            Ok(read)
+        });
+        self.hasher = hasher;
+        self.written += written;
+        self.broke |= broke;
+        result.map(|()| written)
+    }
+
+    fn next(&mut self, reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+        read_piece(reader, buffer).inspect_err(|error| self.broke = !Again::is(error))
+    }
+
+    fn write_piece(&mut self, bytes: &[u8]) -> io::Result<u64> {
+        self.write_all(bytes)?;
+        Ok(bytes.len() as u64)
     }
 
     /// Checks what was written, keeps the old file if a backup is wanted, and puts the new one in its place, durably.
@@ -223,6 +242,15 @@ impl<'a> Fresh<'a> {
             if let Ok(Some(value)) = old.get_xattr(&attribute) {
                 let _ = self.file.set_xattr(&attribute, &value);
             }
+        }
+    }
+}
+
+fn read_piece(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
         }
     }
 }
