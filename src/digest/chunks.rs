@@ -120,8 +120,8 @@ impl Cutter {
         let mut at = end(self.least);
         let mut hash = self.hash;
         for (end, mask) in [(end(self.usual), self.rare), (end(self.most), self.likely)] {
-            while at < end {
-                hash = (hash << 1).wrapping_add(gear[usize::from(bytes[at])]);
+            for byte in bytes.get(at..end).unwrap_or_default() {
+                hash = (hash << 1).wrapping_add(gear[usize::from(*byte)]);
                 at += 1;
                 if hash & mask == 0 {
                     return (at, true);

@@ -63,17 +63,41 @@ struct Piece {
     old: Option<(usize, u64)>,
 }
 
+/// The chunks of an old file, and where it has them.
+pub type Chunks = HashMap<Chunk, u64>;
+
+/// Cuts an old file as a new one of that size is cut. What cannot be read of it is as good as not there.
+pub fn chunks_of(old: &impl Old, size: u64) -> Chunks {
+    let mut found = Chunks::new();
+    let _ = look_through(old, size, &mut |chunk, at| {
+        found.entry(chunk).or_insert(at);
+        found.len() < MOST_CHUNKS
+    });
+    found
+}
+
 impl Plan {
     /// Looks through old files for the chunks of a file. `None` where the list is not one of a file of that size. An old
     /// file that cannot be read has nothing.
     pub fn new(size: u64, chunks: Vec<Chunk>, olds: &[impl Old]) -> Option<Plan> {
+        let first = olds.first().map(|old| chunks_of(old, size));
+        Plan::knowing(size, chunks, &first.unwrap_or_default(), olds)
+    }
+
+    /// As [`Plan::new`]; what the first of the old files has is known already.
+    pub fn knowing(size: u64, chunks: Vec<Chunk>, first: &Chunks, olds: &[impl Old]) -> Option<Plan> {
         let sum = chunks.iter().map(|chunk| u64::from(chunk.len)).sum::<u64>();
         if sum != size || chunks.len() > MOST_CHUNKS || chunks.iter().any(|chunk| chunk.len == 0) {
             return None;
         }
-        let mut wanted: HashMap<Chunk, Option<(usize, u64)>> = chunks.iter().map(|chunk| (*chunk, None)).collect();
-        let mut missing = wanted.len();
-        for (which, file) in olds.iter().enumerate() {
+        let in_first = |chunk: &Chunk| first.get(chunk).map(|at| (0, *at));
+        let mut wanted: HashMap<Chunk, Option<(usize, u64)>> =
+            chunks.iter().map(|chunk| (*chunk, in_first(chunk))).collect();
+        let mut missing = wanted.values().filter(|place| place.is_none()).count();
+        for (which, file) in olds.iter().enumerate().skip(1) {
+            if missing == 0 {
+                break;
+            }
             // What cannot be read from here on is as good as not there.
             let _ = look_through(file, size, &mut |chunk, at| {
                 if let Some(place @ None) = wanted.get_mut(&chunk) {

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::thread;
 
 use bstr::BString;
 
 use super::Remote;
-use super::assembly::{Afar, Assembly, Plan};
+use super::assembly::{Afar, Assembly, Plan, chunks_of};
 use super::remote::want_of;
 use crate::digest::{Blake3, Chunk, MOST_CHUNKS, MOST_SIZE};
 use crate::fsx::{Again, Deliver, Entry, LARGE, Olds, Source, SourceError};
@@ -58,10 +59,19 @@ impl Remote {
         }
         let root = BString::from(root.as_os_str().as_bytes());
         // Why it cannot be given is asked for, and told, as of any other file.
-        let Some((chunks, digest)) = self.chunks(&root, entry)? else {
+        let Some(first) = olds.first() else {
             return Ok(false);
         };
-        let Some(plan) = Plan::new(entry.size, chunks, olds) else {
+        // Both ends cut at the same time.
+        let (found, asked) = thread::scope(|scope| {
+            let looking = scope.spawn(|| chunks_of(first, entry.size));
+            let asked = self.chunks(&root, entry);
+            (looking.join().unwrap_or_default(), asked)
+        });
+        let Some((chunks, digest)) = asked? else {
+            return Ok(false);
+        };
+        let Some(plan) = Plan::knowing(entry.size, chunks, &found, olds) else {
             return Err(self.broken("chunks that do not make the file"));
         };
         if plan.here() == 0 {
