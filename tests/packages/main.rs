@@ -14,5 +14,6 @@ mod completions;
 mod deb;
 mod depot;
 mod harness;
+mod newcomer;
 mod rpm;
 mod units;
