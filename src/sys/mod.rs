@@ -5,6 +5,7 @@ pub mod at;
 mod attributes;
 pub mod clock;
 pub mod code;
+pub mod confine;
 mod hold;
 pub mod identity;
 #[allow(unsafe_code)]
