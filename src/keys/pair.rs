@@ -5,7 +5,7 @@
 use std::fmt;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use ring::signature::{Ed25519KeyPair, KeyPair};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 
@@ -42,6 +42,13 @@ impl PublicKey {
     /// PEM text.
     pub fn pem(&self) -> String {
         pem("PUBLIC KEY", &self.spki())
+    }
+
+    /// Whether a message was signed with the private half.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.0)
+            .verify(message, signature)
+            .is_ok()
     }
 
     /// `SHA256:` and the unpadded base64 of the digest of the SPKI.

@@ -8,9 +8,16 @@
 //! |---|---|
 //! | `verify` | what is checked in a handshake |
 //! | `stream` | an encrypted stream with deadlines and coalesced writes |
+//! | `apart` | handshakes in a process that has no key |
+//! | `witness` | the process that has it: signs for the other one, and judges what that shows |
 
+mod apart;
 mod stream;
 mod verify;
+mod witness;
+
+pub use apart::{Front, Proof, Sign};
+pub use witness::Witness;
 
 pub use stream::{ClientStream, Deadline, ServerStream, Stream, refuse};
 
@@ -72,14 +79,7 @@ impl Identity {
         // With raw public keys the SubjectPublicKeyInfo stands where a certificate would.
         let certified = CertifiedKey::new(vec![CertificateDer::from(key.public().spki())], signing);
         let certified = Arc::new(certified);
-        let mut server = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(protocol)?
-            .with_client_cert_verifier(Arc::new(verify::AnyClient::new(&provider)))
-            .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified.clone())));
-        // Every connection proves its keys anew.
-        server.send_tls13_tickets = 0;
-        server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        let server = server(&provider, certified.clone())?;
         Ok(Identity {
             key: certified,
             provider,
@@ -89,13 +89,12 @@ impl Identity {
 
     /// The server's side of a handshake, with the key the client proved to hold.
     pub fn accept(&self, tcp: TcpStream, deadline: Deadline) -> Result<(ServerStream, PublicKey), TlsError> {
-        let tls = ServerConnection::new(self.server.clone()).map_err(protocol)?;
-        let mut stream = Stream::new(tls, tcp, deadline)?;
-        stream.handshake()?;
-        let key = stream
-            .peer()
-            .ok_or_else(|| TlsError::Protocol("the client showed no key".to_string()))?;
-        Ok((stream, key))
+        accept(&self.server, tcp, deadline)
+    }
+
+    /// Our own key, the public half.
+    pub fn public(&self) -> Option<PublicKey> {
+        PublicKey::from_spki(self.key.cert.first()?)
     }
 
     /// The client's side of a handshake. With `known` any other key ends it; without, the shown key is given and the
@@ -132,6 +131,33 @@ impl Identity {
         stream.read_ahead();
         Ok((stream, key))
     }
+}
+
+/// How a server speaks, with its key or for it.
+fn server(provider: &Arc<CryptoProvider>, certified: Arc<CertifiedKey>) -> Result<ServerConfig, TlsError> {
+    let mut server = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(protocol)?
+        .with_client_cert_verifier(Arc::new(verify::AnyClient::new(provider)))
+        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified)));
+    // Every connection proves its keys anew.
+    server.send_tls13_tickets = 0;
+    server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    Ok(server)
+}
+
+fn accept(
+    server: &Arc<ServerConfig>,
+    tcp: TcpStream,
+    deadline: Deadline,
+) -> Result<(ServerStream, PublicKey), TlsError> {
+    let tls = ServerConnection::new(server.clone()).map_err(protocol)?;
+    let mut stream = Stream::new(tls, tcp, deadline)?;
+    stream.handshake()?;
+    let key = stream
+        .peer()
+        .ok_or_else(|| TlsError::Protocol("the client showed no key".to_string()))?;
+    Ok((stream, key))
 }
 
 fn protocol(error: rustls::Error) -> TlsError {

@@ -179,6 +179,14 @@ where
         &mut self.out
     }
 
+    /// Sends bytes at once, after what is in the buffer.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.flush()?;
+        let mut tls = rustls::Stream::new(&mut self.tls, &mut self.tcp);
+        tls.write_all(bytes)?;
+        tls.flush()
+    }
+
     /// Sends the buffer when it has grown large.
     pub fn flush_when_large(&mut self) -> io::Result<()> {
         if self.out.len() >= GATHER {

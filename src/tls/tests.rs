@@ -97,3 +97,110 @@ fn a_refusal_before_the_handshake_is_understood() {
         at_server.join().unwrap();
     }
 }
+
+/// A handshake in two halves: what the holder of the key signs, and what is shown to it, may be changed on the way.
+fn apart(shown: fn(&mut Proof)) -> (PublicKey, Result<PublicKey, &'static str>) {
+    let (server_key, client_key) = (PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap());
+    let (client, server) = pair();
+    let known = Some(server_key.public());
+    let at_client = {
+        let client_key = client_key.clone();
+        thread::spawn(move || {
+            Identity::new(&client_key)
+                .unwrap()
+                .connect(client, known, wait())
+                .map(|_| ())
+        })
+    };
+    let front = Front::new(server_key.public()).unwrap();
+    let witness = Witness::new(Identity::new(&server_key).unwrap()).unwrap();
+    let nonce = witness.nonce();
+    let shared = Arc::new(Mutex::new(witness));
+    let holder = shared.clone();
+    let sign: Sign = Box::new(move |message| holder.lock().unwrap().sign(message).map_err(io::Error::other));
+    let (_stream, mut proof) = front.accept(server, wait(), nonce, sign).unwrap();
+    at_client.join().unwrap().unwrap();
+    shown(&mut proof);
+    let witness = Arc::into_inner(shared).unwrap().into_inner().unwrap();
+    (client_key.public(), witness.judge(&proof))
+}
+
+#[test]
+fn who_holds_the_key_is_shown_what_the_client_signed_and_judges_by_itself() {
+    let (client, judged) = apart(|_| ());
+    assert_eq!(judged, Ok(client));
+}
+
+#[test]
+fn no_proof_holds_of_which_any_byte_is_another() {
+    let (_, judged) = apart(|proof| proof.signature[0] ^= 1);
+    assert_eq!(judged, Err("the client has not signed it"));
+    let (_, judged) = apart(|proof| proof.transcript.clear());
+    assert!(judged.is_err());
+    let (_, judged) = apart(|proof| proof.transcript.push(0));
+    assert_eq!(judged, Err("there is more than should be"));
+    let (_, judged) = apart(|proof| {
+        let end = proof.transcript.len();
+        // The last byte of the client's key, before the two of its extensions.
+        proof.transcript[end - 3] ^= 1;
+    });
+    assert_eq!(judged, Err("the client has not signed it"));
+    // Bytes all over a handshake.
+    fn damage<const N: usize>(proof: &mut Proof) {
+        let at = proof.transcript.len() * N / 16;
+        proof.transcript[at] ^= 1;
+    }
+    let all: [fn(&mut Proof); 16] = [
+        damage::<0>,
+        damage::<1>,
+        damage::<2>,
+        damage::<3>,
+        damage::<4>,
+        damage::<5>,
+        damage::<6>,
+        damage::<7>,
+        damage::<8>,
+        damage::<9>,
+        damage::<10>,
+        damage::<11>,
+        damage::<12>,
+        damage::<13>,
+        damage::<14>,
+        damage::<15>,
+    ];
+    for damage in all {
+        assert!(apart(damage).1.is_err());
+    }
+}
+
+#[test]
+fn a_proof_of_one_handshake_is_none_in_another() {
+    static OLD: Mutex<Option<Proof>> = Mutex::new(None);
+    let (_, judged) = apart(|proof| *OLD.lock().unwrap() = Some(proof.clone()));
+    assert!(judged.is_ok());
+    let (_, judged) = apart(|proof| *proof = OLD.lock().unwrap().take().unwrap());
+    assert_eq!(judged, Err("it is of another handshake"));
+}
+
+#[test]
+fn nothing_is_signed_but_what_a_server_signs_and_once_a_handshake() {
+    let key = PrivateKey::generate().unwrap();
+    let begin = || Witness::new(Identity::new(&key).unwrap()).unwrap();
+    let message = |context: &[u8], hash: usize| [&[b' '; 64], context, &vec![7; hash]].concat();
+    let server = b"TLS 1.3, server CertificateVerify\0";
+    for wrong in [
+        message(b"TLS 1.3, client CertificateVerify\0", 32),
+        message(server, 31),
+        message(server, 33),
+        message(server, 0),
+        b"anything".to_vec(),
+        Vec::new(),
+    ] {
+        assert!(begin().sign(&wrong).is_err());
+    }
+    let mut witness = begin();
+    let right = message(server, 32);
+    let signature = witness.sign(&right).unwrap();
+    assert!(key.public().verify(&right, &signature) && !key.public().verify(&right[1..], &signature));
+    assert!(witness.sign(&right).is_err());
+}

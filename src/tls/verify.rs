@@ -75,7 +75,9 @@ impl ClientCertVerifier for AnyClient {
         shown: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        signed(message, shown, signature, &self.algorithms)
+        let valid = signed(message, shown, signature, &self.algorithms)?;
+        super::apart::signed(signature.signature());
+        Ok(valid)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
