@@ -13,7 +13,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dsau::fsx::Select;
+use dsau::fsx::{Entry, Kind, Select, Source, SourceError};
 use dsau::keys::Store;
 use dsau::sync::{Listing, Options, connect};
 use dsau::sys::Paths;
@@ -23,6 +23,9 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage,
 
 const SERVER: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const STACK: usize = 256 * 1024;
+
+/// The large file.
+const LARGE: usize = 256 << 20;
 
 /// Longer than a stamp is too young to be relied on.
 const SETTLED: Duration = Duration::from_millis(400);
@@ -47,22 +50,35 @@ impl Drop for Running {
 
 impl Running {
     fn status(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim_start_matches(':')
-            .split_whitespace()
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap()
+        let one = |pid: u32| {
+            let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        self.pids().into_iter().map(one).sum()
+    }
+
+    /// Its processes: it and the one that talks to the network.
+    fn pids(&self) -> Vec<u32> {
+        let parent = |pid: u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
+            parent.parse::<u32>().ok()
+        };
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| *pid == self.0.id() || parent(*pid) == Some(self.0.id()))
+            .collect()
     }
 
     /// Processor seconds up to now.
     fn cpu(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-        ticks / 100.0
+        let one = |pid: u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+            fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()
+        };
+        self.pids().into_iter().map(one).sum::<f64>() / 100.0
     }
 
     /// Peak of resident memory, MB.
@@ -120,9 +136,10 @@ impl Bench {
         }
         fs::create_dir_all(server.inputs()).unwrap();
         let policy = format!(
-            "control:\n MaxConnections = ( {} )\n AllowMultipleConnectionsFrom = ( 127. )\nadmit:\n {} 127. root=127.\n",
+            "control:\n MaxConnections = ( {} )\n AllowMultipleConnectionsFrom = ( 127. )\nadmit:\n {} 127. root=127.\n {} 127. root=127.\n",
             2 * clients,
-            self.tree().display()
+            self.tree().display(),
+            self.tree().with_file_name("large").display()
         );
         fs::write(server.inputs().join("cfservd.conf"), policy).unwrap();
         self.port = TcpListener::bind((SERVER, 0)).unwrap().local_addr().unwrap().port();
@@ -131,6 +148,11 @@ impl Bench {
     fn start(&self) -> Running {
         let child = Command::new(&self.cfservd)
             .args(["-F", "--port", &self.port.to_string()])
+            .args(
+                std::env::var("CFSERVD_ARGS")
+                    .iter()
+                    .flat_map(|words| words.split_whitespace()),
+            )
             .env("DSAU_ROOT", self.root.path().join("server"))
             .stderr(Stdio::null())
             .spawn()
@@ -209,6 +231,46 @@ impl Bench {
             cpu / clients as f64 * 1000.0,
             running.peak(),
         );
+    }
+
+    /// One client that takes all content: of all files, and of a large one.
+    fn content(&self) {
+        let large = self.tree().with_file_name("large");
+        fs::create_dir_all(&large).unwrap();
+        fs::write(large.join("file"), vec![7; LARGE]).unwrap();
+        let running = self.start();
+        let options = Options {
+            paths: self.paths("c0"),
+            port: self.port,
+            bind: Some(address(0)),
+            ..Options::default()
+        };
+        for (what, tree) in [("all files", self.tree()), ("256 MB", large)] {
+            let (mut walls, mut cpus) = (Vec::new(), Vec::new());
+            for _ in 0..self.rounds {
+                let (start, before) = (Instant::now(), running.cpu());
+                let mut remote = connect(&SERVER.to_string(), &options).unwrap();
+                let Listing::Entries(entries, _) = remote.list(&tree, &all(), None).unwrap() else {
+                    panic!("there is nothing to compare with");
+                };
+                let wanted: Vec<&Entry> = entries.iter().filter(|entry| entry.kind == Kind::File).collect();
+                let mut bytes = 0;
+                let mut take = |_: &Entry, content: Result<&mut dyn Read, SourceError>| {
+                    bytes += std::io::copy(content.unwrap(), &mut std::io::sink()).unwrap();
+                    Ok(())
+                };
+                remote.fetch(&tree, &wanted, &mut take).unwrap();
+                walls.push(start.elapsed().as_secs_f64());
+                cpus.push(running.cpu() - before);
+                assert!(bytes >= 4096 * self.files.min(wanted.len()) as u64);
+            }
+            println!(
+                "{what:12} taken in {:.3} s, server CPU {:.3} s, peak {:.1} MB",
+                median(walls, 0.5),
+                median(cpus, 0.5),
+                running.peak()
+            );
+        }
     }
 
     /// The usual time of a client that behaves, seconds: the median of many.
@@ -328,6 +390,10 @@ fn main() {
                 "clients", "wall s", "median s", "99 % s", "server CPU s", "ms a client", "idle MB", "peak MB"
             );
             clients.iter().for_each(|count| bench.crowd(*count));
+        }
+        "content" => {
+            bench.prepare(1);
+            bench.content();
         }
         _ => {
             bench.prepare(1);

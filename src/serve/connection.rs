@@ -3,15 +3,16 @@
 
 mod large;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bstr::{BStr, BString, ByteSlice};
 
+use super::apart::Line;
 use super::config::Config;
 use super::exec::{self, Event};
-use super::files::{Content, View, pour};
+use super::files::{Content, View, pour, pour_by};
 use super::identity::identify;
 use super::rules::Peer;
 use super::seats::Seat;
@@ -20,7 +21,6 @@ use super::session::{Refusal, Session, Step};
 use super::trees::unread_reply;
 use crate::fsx::Select;
 use crate::keys::PublicKey;
-use crate::tls::{Deadline, ServerStream};
 use crate::wire::{self, Code, Reply, Request, Want};
 
 /// How often a client hears that its request is still worked on. A client may wait as little as three seconds (TimeOut).
@@ -28,13 +28,16 @@ const ALIVE: Duration = Duration::from_secs(2);
 /// When a client for which there is no room shall come again, in seconds.
 const AGAIN: u16 = 5;
 /// How long a client may take to hang up after the last word.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A file of this size or more is sent by the process that has the network.
+const LARGE: u64 = 256 * 1024;
 
 /// A connection after the handshake.
 pub(super) struct Connection<'a> {
     pub shared: &'a Shared,
     pub seat: &'a mut Seat,
-    pub stream: ServerStream,
+    pub stream: Line,
     pub peer: Peer,
     pub key: PublicKey,
     pub session: Session,
@@ -75,11 +78,11 @@ impl Connection<'_> {
     }
 
     fn arm(&mut self, wait: Duration) -> io::Result<()> {
-        self.stream.arm(Deadline::after(wait))
+        self.stream.arm(wait)
     }
 
     fn read(&mut self) -> io::Result<Option<(u32, Request)>> {
-        let Some((header, payload)) = wire::read_frame(&mut self.stream, wire::MAX_REQUEST)? else {
+        let Some((header, payload)) = self.stream.read_frame()? else {
             return Ok(None);
         };
         let request =
@@ -157,6 +160,7 @@ impl Connection<'_> {
                 return Ok(false);
             }
             Step::Welcome { version, features } => {
+                self.stream.welcomed()?;
                 if config.last_seen {
                     self.shared.seen.add(self.peer.address, self.peer.names.first(), now);
                 }
@@ -316,10 +320,22 @@ impl Connection<'_> {
     fn file(&mut self, id: u32, want: &Want, file: &std::fs::File, buffer: &mut [u8]) -> io::Result<()> {
         self.reply(id, &Reply::File { size: want.size })?;
         let shared = self.shared;
+        if want.size >= LARGE
+            && let Some(far) = self.stream.pourer()
+        {
+            let outcome = pour_by(file, want, &shared.digests, &mut |wanted| {
+                far.pour(id, file, want.size, wanted)
+            })?;
+            return self.poured(id, outcome);
+        }
         let outcome = pour(file, want, &shared.digests, buffer, &mut |piece| {
             wire::put_data(self.stream.buffer(), id, piece);
             self.flush_when_large()
         })?;
+        self.poured(id, outcome)
+    }
+
+    fn poured(&mut self, id: u32, outcome: Result<[u8; 32], Refusal>) -> io::Result<()> {
         match outcome {
             Ok(digest) => self.reply(id, &Reply::FileEnd { digest }),
             Err(refusal) => {

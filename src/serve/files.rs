@@ -369,14 +369,38 @@ pub fn pour(
         piece(bytes)?;
         left -= read as u64;
     }
-    let after = crate::sys::at::file_meta(file)?;
     let digest = known.unwrap_or_else(|| hasher.finish());
-    let kept = known.is_none() || Stamp::of(&after) == Stamp::of(&before);
-    let same = left == 0 && kept && after.size() == want.size && after.mtime() == want.mtime;
+    let same = left == 0 && unchanged(file, want, &before, known.is_some())?;
     if !same || want.digest.is_some_and(|wanted| wanted != digest) {
         return Ok(Err(changed(want.path.as_ref())));
     }
     Ok(Ok(digest))
+}
+
+/// As [`pour`], where another one reads and sends the file: given whether a digest is wanted it says how much it sent, and
+/// the digest.
+pub fn pour_by(
+    file: &File,
+    want: &Want,
+    digests: &Digests,
+    send: &mut dyn FnMut(bool) -> io::Result<(u64, [u8; 32])>,
+) -> io::Result<Result<[u8; 32], Refusal>> {
+    let before = crate::sys::at::file_meta(file)?;
+    let known = digests.known(&before);
+    let (sent, digest) = send(known.is_none())?;
+    let same = sent == want.size && unchanged(file, want, &before, known.is_some())?;
+    let digest = known.unwrap_or(digest);
+    if !same || want.digest.is_some_and(|wanted| wanted != digest) {
+        return Ok(Err(changed(want.path.as_ref())));
+    }
+    Ok(Ok(digest))
+}
+
+/// Whether a file is still what it was before it was read, as far as that was looked at, and what is wanted.
+fn unchanged(file: &File, want: &Want, before: &Meta, known: bool) -> io::Result<bool> {
+    let after = crate::sys::at::file_meta(file)?;
+    let kept = !known || Stamp::of(&after) == Stamp::of(before);
+    Ok(kept && after.size() == want.size && after.mtime() == want.mtime)
 }
 
 fn parent(path: &BStr) -> &BStr {

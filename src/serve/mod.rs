@@ -11,14 +11,18 @@
 //! | `chunks` | the chunks of large files, kept for all clients; parts of files |
 //! | `exec` | starting the agent for cfrun |
 //! | `seen` | clients that were here, until they are written down |
+//! | `apart` | the server in two processes: who talks to the network has no rights |
 //! | `connection` | one connection: reads requests, does what the session says |
 //! | `porch` | connections that have not said a word yet |
 //! | `seats` | how many may be connected, and who goes when there is no room |
-//! | `server` | the listener, threads, limits |
+//! | `door` | the listener, the porch before it, a thread for who is let in |
+//! | `server` | what connections share, limits, the life of a connection |
 
+mod apart;
 mod chunks;
 mod config;
 mod connection;
+mod door;
 mod exec;
 mod files;
 mod identity;
@@ -32,6 +36,7 @@ mod session;
 mod tests;
 mod trees;
 
+pub use apart::{ARGUMENT, User, main as network_process};
 pub use config::{Config, load};
 pub use rules::{Access, Decision, Pattern, Peer, Rule};
 pub use server::{Limits, Server};

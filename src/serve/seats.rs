@@ -105,8 +105,8 @@ impl Places {
         }
     }
 
-    /// A place for one that nobody knows yet.
-    pub fn ask(self: &Arc<Self>, most: usize, address: IpAddr, tcp: &TcpStream, now: Instant) -> Answer {
+    /// A place for one that nobody knows yet. Without `tcp` it cannot be hung up from here.
+    pub fn ask(self: &Arc<Self>, most: usize, address: IpAddr, tcp: Option<&TcpStream>, now: Instant) -> Answer {
         let mut load = self.load();
         if load.total >= most {
             return Answer::Busy;
@@ -126,7 +126,7 @@ impl Places {
         let waiter = Waiter {
             from,
             since: now,
-            tcp: tcp.try_clone().ok(),
+            tcp: tcp.and_then(|tcp| tcp.try_clone().ok()),
         };
         load.waiting.insert(number, waiter);
         Answer::Seat(self.seat(Room::Anteroom(number)))
@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn seat(places: &Arc<Places>, from: IpAddr, tcp: &TcpStream, now: Instant) -> Option<Seat> {
-        match places.ask(10, from, tcp, now) {
+        match places.ask(10, from, Some(tcp), now) {
             Answer::Seat(seat) => Some(seat),
             _ => None,
         }
@@ -260,7 +260,10 @@ mod tests {
         let mut first = seat(&places, [10, 0, 0, 1].into(), &far, now).unwrap();
         let mut second = seat(&places, [10, 0, 0, 2].into(), &far, now).unwrap();
         assert!(first.enter(1) && !second.enter(1));
-        assert!(matches!(places.ask(1, [10, 0, 0, 3].into(), &far, now), Answer::Busy));
+        assert!(matches!(
+            places.ask(1, [10, 0, 0, 3].into(), Some(&far), now),
+            Answer::Busy
+        ));
         drop(first);
         assert!(second.enter(1));
     }

@@ -1,39 +1,33 @@
-//! The listener, threads and limits. A connection has a thread from its first word on, and there is a hard cap of them.
+//! What all connections share, limits, and the life of a connection. A connection has a thread from its first word on, and
+//! there is a hard cap of them.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::Epoll;
-use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{Backlog, listen};
 
+use super::apart::{self, Far, Keeper, Line, User};
 use super::chunks::Lists;
 use super::config::Config;
 use super::connection::Connection;
-use super::porch::Porch;
+use super::door::{Door, Serve, spawn};
 use super::rules::{Peer, denies, grants};
 use super::seats::{Answer, Places, Seat};
 use super::seen::Seen;
 use super::session::Session;
 use super::trees::Trees;
 use crate::fsx::Digests;
-use crate::keys::Store;
+use crate::keys::{PublicKey, Store};
 use crate::state::Sighting;
 use crate::tls::{Deadline, Identity, TlsError, refuse};
 
 /// The stack of a thread. Walks recurse: a level of directories is a frame.
 pub(super) const STACK: usize = 1024 * 1024;
-/// Connections that have not said a word yet: a quarter of the descriptors, and at most so many.
-const PORCH: u64 = 4096;
-/// How often it is looked who stands on the porch for too long.
-const LOOK: Duration = Duration::from_millis(100);
-/// How soon those who wait for a place are looked at again.
-const PRESSED: Duration = Duration::from_millis(20);
 /// How long a name is remembered.
 const NAME_AGE: Duration = Duration::from_secs(60);
 /// Names remembered.
@@ -110,11 +104,15 @@ impl Shared {
 /// A server, listening.
 pub struct Server {
     shared: Arc<Shared>,
-    listener: TcpListener,
-    places: Arc<Places>,
-    /// Those who have not said a word yet, and when it was last looked who stands there for too long.
-    porch: Mutex<(Porch, Instant)>,
-    news: Arc<Epoll>,
+    front: Front,
+}
+
+/// Who takes connections in.
+enum Front {
+    /// This process.
+    Own(Door, Serve),
+    /// A process without rights; the places are those of the connections it has handed over.
+    Apart(Keeper, Arc<Places>),
 }
 
 impl Server {
@@ -126,47 +124,68 @@ impl Server {
             None => TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
                 .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?,
         };
-        listener.set_nonblocking(true)?;
         // As many as the kernel takes: whoever is dropped here tries again only after a second.
         listen(&listener, Backlog::MAXALLOWABLE)?;
-        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-        let most = usize::try_from((descriptors / 4).min(PORCH)).unwrap_or_default();
-        let porch = Porch::new(&listener, most)?;
+        let shared = Arc::new(Shared {
+            identity,
+            store,
+            digests: Digests::default(),
+            trees: Trees::default(),
+            lists: Lists::default(),
+            seen: Seen::default(),
+            limits,
+            config: RwLock::new(Arc::new(config)),
+            names: Mutex::default(),
+        });
+        let serving = Arc::clone(&shared);
+        let serve: Serve = Arc::new(move |seat, tcp, address| {
+            serving.serve(seat, Caller::Own(tcp), address);
+        });
         Ok(Server {
-            news: porch.news(),
-            porch: Mutex::new((porch, Instant::now())),
-            places: Arc::default(),
-            shared: Arc::new(Shared {
-                identity,
-                store,
-                digests: Digests::default(),
-                trees: Trees::default(),
-                lists: Lists::default(),
-                seen: Seen::default(),
-                limits,
-                config: RwLock::new(Arc::new(config)),
-                names: Mutex::default(),
-            }),
-            listener,
+            shared,
+            front: Front::Own(Door::new(listener)?, serve),
         })
+    }
+
+    /// From now on connections are taken in by a process of its own, which becomes that user. Gives also what is missing
+    /// of its walls on this machine, in words. Only before the first connection, and in the process that stays.
+    pub fn apart(self, user: User) -> io::Result<(Self, String)> {
+        let Front::Own(door, serve) = self.front else {
+            return Ok((self, String::new()));
+        };
+        let listener = door.listener().try_clone()?;
+        drop((door, serve));
+        let key = self.shared.identity.public().ok_or(ErrorKind::InvalidInput)?;
+        let most = self.shared.config().max_connections;
+        let (keeper, missing) = Keeper::start(user, key, listener, most)?;
+        let server = Server {
+            shared: self.shared,
+            front: Front::Apart(keeper, Arc::default()),
+        };
+        Ok((server, missing))
     }
 
     /// Where it listens.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        match &self.front {
+            Front::Own(door, _) => door.listener().local_addr(),
+            Front::Apart(keeper, _) => keeper.listener().local_addr(),
+        }
     }
 
     /// Readable when [`Server::accept`] has something to do.
     pub fn news(&self) -> BorrowedFd<'_> {
-        self.news.0.as_fd()
-    }
-
-    fn porch(&self) -> MutexGuard<'_, (Porch, Instant)> {
-        self.porch.lock().unwrap_or_else(PoisonError::into_inner)
+        match &self.front {
+            Front::Own(door, _) => door.news(),
+            Front::Apart(keeper, _) => keeper.news(),
+        }
     }
 
     /// Puts another configuration in force; requests under way end with the old one.
     pub fn reconfigure(&self, config: Config) {
+        if let Front::Apart(keeper, _) = &self.front {
+            keeper.most(config.max_connections);
+        }
         *self.shared.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
@@ -175,151 +194,125 @@ impl Server {
         self.shared.seen.take()
     }
 
-    /// How many clients are connected.
+    /// How many clients are connected, as far as this process knows.
     pub fn connected(&self) -> usize {
-        self.served() + self.porch().0.len()
+        match &self.front {
+            Front::Own(door, _) => door.connected(),
+            Front::Apart(_, places) => places.taken(),
+        }
     }
 
     /// How many of them have a thread: the others have not said a word yet.
     pub fn served(&self) -> usize {
-        self.places.taken()
+        match &self.front {
+            Front::Own(door, _) => door.served(),
+            Front::Apart(_, places) => places.taken(),
+        }
     }
 
     /// Takes every connection that is waiting, and lets in who has said a first word. Gives the time after which it is to
     /// be called again even if nothing happens.
     pub fn accept(&self) -> Option<Duration> {
-        let mut guard = self.porch();
-        let (porch, looked) = &mut *guard;
-        let now = Instant::now();
-        loop {
-            let taken = match self.listener.accept() {
-                Ok((tcp, from)) => porch.add(tcp, from.ip().to_canonical(), now),
-                Err(e) => Err(e),
-            };
-            match taken {
-                Ok(()) => {}
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(e) => {
-                    // Out of descriptors perhaps: wait for some to be given back.
-                    ::log::warn!("cannot accept a connection: {e}");
-                    thread::sleep(Duration::from_millis(100));
-                    break;
-                }
+        match &self.front {
+            Front::Own(door, serve) => {
+                let most = self.shared.config().max_connections;
+                door.accept(most, &self.shared.limits, serve)
             }
-        }
-        if let Err(error) = porch.listen(now) {
-            ::log::error!("cannot wait for connections: {error}");
-        }
-        let config = self.shared.config();
-        let limits = &self.shared.limits;
-        let admitted =
-            porch.admit(
-                &mut |guest| match self.places.ask(config.max_connections, guest.address, &guest.tcp, now) {
-                    Answer::Seat(seat) => Some(Some(seat)),
-                    Answer::Later if now.saturating_duration_since(guest.ready()) < limits.second => None,
-                    Answer::Later | Answer::Busy => Some(None),
-                },
-            );
-        for (guest, seat) in admitted {
-            self.begin(&config, guest.tcp, guest.address, seat);
-        }
-        if now.saturating_duration_since(*looked) >= LOOK {
-            *looked = now;
-            let before = now.checked_sub(limits.handshake);
-            match before.and_then(|before| porch.expire(before)) {
-                Some((1, last)) => ::log::warn!("{last}: refused: it was silent during the handshake"),
-                Some((count, last)) => {
-                    ::log::warn!(
-                        "{last}: refused: it was silent during the handshake, as {} others",
-                        count - 1
-                    );
-                }
-                None => {}
-            }
-        }
-        match porch.len() {
-            0 => None,
-            _ if porch.pressed() => Some(PRESSED),
-            _ => Some(LOOK),
+            Front::Apart(keeper, places) => keeper.hear(&|address, line| self.called(places, address, line)),
         }
     }
 
-    /// Gives a connection its thread: to be served where it has a place, or to be told that there is none.
-    fn begin(&self, config: &Arc<Config>, tcp: TcpStream, address: IpAddr, seat: Option<Seat>) {
-        if tcp.set_nonblocking(false).is_err() {
-            return;
+    /// The other process has taken a connection in. It keeps to the number of places too, if it is what it should be.
+    pub(super) fn called(&self, places: &Arc<Places>, address: IpAddr, line: UnixStream) {
+        let most = self.shared.config().max_connections;
+        let Answer::Seat(seat) = places.ask(most, address, None, Instant::now()) else {
+            return apart::refuse(&line, true);
+        };
+        let shared = Arc::clone(&self.shared);
+        spawn(address, move || shared.serve(seat, Caller::Far(line), address));
+    }
+}
+
+/// A connection before the handshake.
+enum Caller {
+    Own(TcpStream),
+    Far(UnixStream),
+}
+
+impl Caller {
+    fn refuse(self) {
+        match self {
+            Caller::Own(tcp) => refuse(tcp, false, Duration::from_secs(1)),
+            Caller::Far(line) => apart::refuse(&line, false),
         }
-        let busy = seat.is_none();
-        let Some(seat) = seat.or_else(|| self.places.refusal()) else {
-            return;
-        };
-        let (shared, config) = (Arc::clone(&self.shared), Arc::clone(config));
-        let work = move || {
-            if busy {
-                ::log::warn!(
-                    "{address}: refused: Server is currently too busy -- increase MaxConnections or Splaytime? \
-                     ({} connections)",
-                    config.max_connections
-                );
-                refuse(tcp, true, Duration::from_secs(1));
-                drop(seat);
-            } else {
-                serve(&shared, seat, &config, tcp, address);
+    }
+
+    /// The handshake.
+    fn accept(self, shared: &Shared) -> Result<(Line, PublicKey), TlsError> {
+        match self {
+            Caller::Own(tcp) => {
+                let deadline = Deadline::after(shared.limits.handshake);
+                let (stream, key) = shared.identity.accept(tcp, deadline)?;
+                Ok((Line::Own(Box::new(stream)), key))
             }
-        };
-        let thread = thread::Builder::new()
-            .name("client".to_string())
-            .stack_size(STACK)
-            .spawn(work);
-        if let Err(error) = thread {
-            ::log::error!("{address}: refused: no thread for it: {error}");
+            Caller::Far(line) => {
+                let mut far = Far::new(line, &shared.limits)?;
+                let key = far.accept(&shared.identity)?;
+                Ok((Line::Far(far), key))
+            }
         }
     }
 }
 
-/// The whole life of a connection, on its thread.
-fn serve(shared: &Shared, mut seat: Seat, config: &Config, tcp: TcpStream, address: IpAddr) {
-    let mut peer = Peer {
-        address,
-        names: Vec::new(),
-    };
-    // Who has shown no key yet makes us ask for its name only where the connection as such depends on it.
-    let early = config.names_needed_to_connect();
-    if early {
-        peer.names = shared.names(address);
-    }
-    let refused = connect(&mut seat, config, &peer, shared.limits.second);
-    if let Some(why) = refused {
-        ::log::warn!("{address}: refused: {why}");
-        return refuse(tcp, false, Duration::from_secs(1));
-    }
-    let deadline = Deadline::after(shared.limits.handshake);
-    let (stream, key) = match shared.identity.accept(tcp, deadline) {
-        Ok(accepted) => accepted,
-        Err(TlsError::KeyRefused) => {
-            return ::log::warn!("{address}: hung up: it does not accept the key of this server");
+impl Shared {
+    /// The whole life of a connection, on its thread.
+    fn serve(&self, mut seat: Seat, caller: Caller, address: IpAddr) {
+        let config = self.config();
+        let mut peer = Peer {
+            address,
+            names: Vec::new(),
+        };
+        // Who has shown no key yet makes us ask for its name only where the connection as such depends on it.
+        let early = config.names_needed_to_connect();
+        if early {
+            peer.names = self.names(address);
         }
-        Err(TlsError::Io(e)) if e.kind() == ErrorKind::TimedOut => {
-            return ::log::warn!("{address}: refused: it was silent during the handshake");
+        let refused = connect(&mut seat, &config, &peer, self.limits.second);
+        if let Some(why) = refused {
+            ::log::warn!("{address}: refused: {why}");
+            return caller.refuse();
         }
-        Err(TlsError::Io(e)) => return ::log::debug!("{address}: no handshake: {e}"),
-        Err(error) => return ::log::warn!("{address}: refused: no handshake: {error}"),
-    };
-    if !early && config.names_needed() {
-        peer.names = shared.names(address);
+        let (stream, key) = match caller.accept(self) {
+            Ok(accepted) => accepted,
+            Err(error) => return no_handshake(address, &error),
+        };
+        if !early && config.names_needed() {
+            peer.names = self.names(address);
+        }
+        let connection = Connection {
+            shared: self,
+            seat: &mut seat,
+            stream,
+            who: peer.address.to_string(),
+            peer,
+            key,
+            session: Session::default(),
+            content: None,
+        };
+        connection.run();
     }
-    let connection = Connection {
-        shared,
-        seat: &mut seat,
-        stream,
-        who: peer.address.to_string(),
-        peer,
-        key,
-        session: Session::default(),
-        content: None,
-    };
-    connection.run();
+}
+
+/// Says why there is no handshake.
+pub(super) fn no_handshake(address: IpAddr, error: &TlsError) {
+    match error {
+        TlsError::KeyRefused => ::log::warn!("{address}: hung up: it does not accept the key of this server"),
+        TlsError::Io(e) if e.kind() == ErrorKind::TimedOut => {
+            ::log::warn!("{address}: refused: it was silent during the handshake");
+        }
+        TlsError::Io(e) => ::log::debug!("{address}: no handshake: {e}"),
+        error => ::log::warn!("{address}: refused: no handshake: {error}"),
+    }
 }
 
 /// The checks of a connection as such, in the order of the original.

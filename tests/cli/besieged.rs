@@ -20,6 +20,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, bind};
 
 use crate::cfservd::{Host, Master};
+use crate::confined::children;
 use crate::malformed::{self, Request};
 
 const SERVER: &str = "127.0.0.1";
@@ -110,16 +111,16 @@ fn served(master: &Master, client: &Host) -> Duration {
     start.elapsed()
 }
 
-/// A figure out of /proc/PID/status of the server.
+/// A figure out of /proc/PID/status, of both processes of the server.
 fn figure(master: &Master, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", master.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim_start_matches(':')
-        .split_whitespace()
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap()
+    let one = |pid: u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let number = line.trim_start_matches(':').split_whitespace().next().unwrap();
+        number.parse::<u64>().unwrap()
+    };
+    let processes = children(master.pid()).into_iter().chain([master.pid()]);
+    processes.map(one).sum()
 }
 
 fn now() -> i64 {

@@ -118,9 +118,27 @@ impl Master {
         Master { host, port, log, child }
     }
 
+    /// Starts a server through another command, with more options.
+    pub fn start_by(host: Host, policy: &str, through: Command, words: &[&str]) -> Master {
+        write_policy(&host, policy);
+        let (port, log) = (free_port(host.address), Arc::default());
+        let child = Master::spawn_by(&host, port, &log, through, words);
+        let master = Master { host, port, log, child };
+        master.says("listening on");
+        master
+    }
+
     fn spawn(host: &Host, port: u16, log: &Arc<Mutex<String>>) -> Serving {
-        let mut child = Command::new(assert_cmd::cargo::cargo_bin!("cfservd"))
+        // The whole of the tests can be run against a server of one process.
+        let one = std::env::var_os("DSAU_TEST_ONE_PROCESS").map_or(&[][..], |_| &["--one-process"]);
+        Master::spawn_by(host, port, log, Command::new("env"), one)
+    }
+
+    fn spawn_by(host: &Host, port: u16, log: &Arc<Mutex<String>>, mut through: Command, words: &[&str]) -> Serving {
+        let mut child = through
+            .arg(assert_cmd::cargo::cargo_bin!("cfservd"))
             .args(["-F", "-v", "--port", &port.to_string()])
+            .args(words)
             .env("DSAU_ROOT", host.root.path())
             .env_remove("CFINPUTS")
             .env_remove("JOURNAL_STREAM")

@@ -22,6 +22,7 @@ mod cfservd;
 mod cfshow;
 mod chosts;
 mod compared;
+mod confined;
 mod crender;
 mod csshsetup;
 mod csync_wizard;

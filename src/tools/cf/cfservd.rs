@@ -1,5 +1,7 @@
 //! `cfservd`: gives out files and starts the agent for cfrun (cfengine2.md 18, 19).
 
+mod policy;
+
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::AsFd;
@@ -11,28 +13,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bstr::BString;
-use clap::{Arg, ArgAction, ArgMatches};
+use clap::{Arg, ArgAction};
 use jiff::Zoned;
-use log::{LevelFilter, error, info, warn};
+use log::{LevelFilter, info, warn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use self::policy::{Policy, time};
 use super::judge::{self, Ask};
-use crate::agent::lastgood::{Generation, Reader};
 use crate::diag::{Exit, Fail, stderr_line};
-use crate::facts::{Host, Machine, initial_context};
 use crate::keys::{KeyError, Store};
-use crate::policy::{self, PolicyError, Program};
-use crate::serve::{Config, Limits, Server, load};
+use crate::policy::PolicyError;
+use crate::serve::{self, Limits, Server, User};
 use crate::state;
 use crate::sys::Paths;
-use crate::sys::process::split;
 use crate::tls::Identity;
 use crate::tools::{Place, Tool};
-
-/// The name of the last policy that was in order, in the state directory.
-const KEPT: &str = "last_good.server";
 
 /// How often the files of the policy are looked at when nobody connects.
 const LOOK: Duration = Duration::from_secs(2);
@@ -84,6 +80,12 @@ fn command() -> clap::Command {
                 .help("Start the agent through this command, as one outside of the sandbox cfservd is in"),
         )
         .arg(
+            Arg::new("one-process")
+                .long("one-process")
+                .action(ArgAction::SetTrue)
+                .help("As root, too, talk to the network in the process that has the key and the files"),
+        )
+        .arg(
             Arg::new("ld-library-path")
                 .short('L')
                 .long("ld-library-path")
@@ -93,7 +95,16 @@ fn command() -> clap::Command {
         )
 }
 
+/// Whose rights the process has that talks to the network: the first that there is.
+const USERS: &[&str] = &["dsau", "nobody"];
+
 fn main(args: &[OsString]) -> Result<Exit, Fail> {
+    if args.get(1).is_some_and(|word| word == serve::ARGUMENT) {
+        let not_ours = "this is how cfservd starts the process that talks to the network";
+        return serve::network_process()
+            .map(|()| Exit::Done)
+            .map_err(|e| Fail::new(Exit::Usage, not_ours).because(e));
+    }
     let matches = crate::tools::parse(&TOOL, args)?;
     let level = match matches.get_flag("verbose") || matches.get_flag("debug") {
         true => LevelFilter::Debug,
@@ -138,7 +149,32 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         crate::log::to_syslog();
     }
     pid_file.note();
+    let server = match nix::unistd::geteuid().is_root() && !matches.get_flag("one-process") {
+        true => apart(server)?,
+        false => server,
+    };
     Daemon::new(policy, server, pid_file)?.run()
+}
+
+/// Has connections taken in by a process without rights. The daemon is in the background by now, so what is wrong goes to
+/// the log too.
+fn apart(server: Server) -> Result<Server, Fail> {
+    let failed = |why: String| {
+        log::error!("the network process cannot be started: {why}");
+        Fail::new(Exit::Failed, "the network process cannot be started")
+            .because(why)
+            .hint("--one-process serves clients from the process that has the key and the files")
+    };
+    let user = User::first(USERS).ok_or_else(|| failed(format!("there is no user {}", USERS.join(" nor "))))?;
+    let fallback = (user.name != USERS[0]).then(|| user.name.clone());
+    let (server, missing) = server.apart(user).map_err(|e| failed(e.to_string()))?;
+    if let Some(name) = fallback {
+        info!("there is no user {}: the network process runs as {name}", USERS[0]);
+    }
+    if !missing.is_empty() {
+        warn!("the network process is confined less than it could be: {missing}");
+    }
+    Ok(server)
 }
 
 /// Says every error of a policy; the failure itself is silent.
@@ -159,158 +195,6 @@ fn identity(paths: &Paths) -> Result<Identity, Fail> {
         other => Fail::new(Exit::Unreachable, other),
     })?;
     Identity::new(&key).map_err(|e| Fail::new(Exit::Internal, e))
-}
-
-/// The policy file, and whether it changed.
-struct Policy {
-    paths: Paths,
-    entry: BString,
-    env: Vec<(OsString, OsString)>,
-    launcher: Vec<BString>,
-    options: policy::Options,
-    /// What is judged, not served.
-    looked_at: Vec<Program>,
-    /// Where the last policy that was in order is kept. A policy named by hand, or checked only, is not.
-    kept: Option<PathBuf>,
-    seen: Vec<(PathBuf, Option<Stamp>)>,
-    since: Zoned,
-}
-
-type Stamp = (u64, u64, i64, i64, i64);
-
-fn stamp(path: &PathBuf) -> Option<Stamp> {
-    let meta = fs::metadata(path).ok()?;
-    Some((
-        meta.ino(),
-        meta.size(),
-        meta.mtime(),
-        meta.mtime_nsec(),
-        meta.ctime_nsec(),
-    ))
-}
-
-impl Policy {
-    fn new(matches: &ArgMatches) -> Self {
-        let entry = matches.get_one::<OsString>("file").cloned().unwrap_or_default();
-        let library_path = matches.get_one::<OsString>("ld-library-path").cloned();
-        let launcher = matches.get_one::<OsString>("launcher");
-        let launcher = launcher.map(|line| split(line.as_encoded_bytes())).unwrap_or_default();
-        let paths = Paths::from_env();
-        let own = entry == "cfservd.conf" && !matches.get_flag("parse-only");
-        let options = policy::Options {
-            keep_text: matches.get_flag("lint"),
-            ..policy::Options::default()
-        };
-        Policy {
-            kept: own.then(|| paths.state()),
-            paths,
-            options,
-            looked_at: Vec::new(),
-            entry: entry.into_encoded_bytes().into(),
-            launcher,
-            env: library_path
-                .map(|path| ("LD_LIBRARY_PATH".into(), path))
-                .into_iter()
-                .collect(),
-            seen: Vec::new(),
-            since: Zoned::now(),
-        }
-    }
-
-    /// Reads it anew. What was read is looked at from now on, also when it is wrong.
-    fn read(&mut self) -> Result<Config, Vec<PolicyError>> {
-        let host = Host::detect();
-        let now = Zoned::now();
-        let context = initial_context(&host, &now);
-        let mut world = Machine::new(&self.paths, host);
-        let mut reader = Reader::recording(&mut world, now.timestamp().as_second(), false);
-        // Stamps first: what changes while we read is read again.
-        self.look();
-        let (mut config, program) = load(self.entry.as_ref(), &self.options, context, &mut reader)?;
-        for warning in &program.warnings {
-            warn!("{warning}");
-        }
-        if let Some(dir) = self.kept.as_deref().filter(|_| !program.files.is_empty())
-            && let Err(error) = state::Store::open(dir).and_then(|store| reader.read.keep(&store, KEPT))
-        {
-            warn!("cannot keep this policy as the last good one: {error}");
-        }
-        config.env.clone_from(&self.env);
-        config.launcher.clone_from(&self.launcher);
-        let known: Vec<PathBuf> = self.seen.iter().map(|(path, _)| path.clone()).collect();
-        if program.files != known {
-            self.seen = program.files.iter().map(|path| (path.clone(), stamp(path))).collect();
-        }
-        if self.options.keep_text {
-            self.looked_at.push(program);
-        }
-        Ok(config)
-    }
-
-    /// At the start, when the policy is broken: the last one that was in order, so that the host can be managed and
-    /// be sent a repaired one. `None` where none is known.
-    fn read_kept(&mut self, errors: &[PolicyError]) -> Option<Config> {
-        let store = state::Store::open(self.kept.as_deref()?).ok()?;
-        let kept = Generation::load(&store, KEPT).ok().filter(|kept| !kept.is_empty())?;
-        let since = jiff::Timestamp::from_second(kept.since).unwrap_or_default();
-        self.since = since.to_zoned(jiff::tz::TimeZone::system());
-        let host = Host::detect();
-        let context = initial_context(&host, &Zoned::now());
-        let mut world = Machine::new(&self.paths, host);
-        let mut reader = Reader::replaying(&mut world, kept);
-        let (mut config, program) = load(self.entry.as_ref(), &self.options, context, &mut reader).ok()?;
-        config.env.clone_from(&self.env);
-        config.launcher.clone_from(&self.launcher);
-        self.seen = program.files.iter().map(|path| (path.clone(), stamp(path))).collect();
-        self.refuse(errors);
-        Some(config)
-    }
-
-    /// Tells the errors of a policy that is not put in force.
-    fn refuse(&mut self, errors: &[PolicyError]) {
-        for error in errors {
-            error!("{error}");
-            // A file that is imported only now is looked at too, or its repair would not be noticed.
-            let file = PathBuf::from(error.pos.file.as_ref());
-            if !self.seen.iter().any(|(known, _)| *known == file) {
-                self.seen.push((file.clone(), stamp(&file)));
-            }
-        }
-        error!("the policy has errors: keeping the one of {}", time(&self.since));
-    }
-
-    fn look(&mut self) {
-        for (path, seen) in &mut self.seen {
-            *seen = stamp(path);
-        }
-    }
-
-    fn changed(&self) -> bool {
-        self.seen.iter().any(|(path, seen)| stamp(path) != *seen)
-    }
-
-    /// Puts a changed policy in force; one that does not parse, or is gone, changes nothing.
-    fn renew(&mut self, server: &Server) {
-        let before = self.seen.clone();
-        match self.read() {
-            Ok(config) if !self.seen.is_empty() => {
-                server.reconfigure(config);
-                self.since = Zoned::now();
-                info!("the policy was read again");
-            }
-            Ok(_) => {
-                self.seen = before;
-                self.look();
-                error!("{} is gone: keeping the policy of {}", self.entry, time(&self.since));
-            }
-            Err(errors) => self.refuse(&errors),
-        }
-    }
-}
-
-/// A moment as ctime(3) writes it.
-fn time(moment: &Zoned) -> String {
-    moment.strftime("%a %b %e %H:%M:%S %Y").to_string()
 }
 
 /// The pid file is locked as long as the daemon lives: there is one a host.
