@@ -41,6 +41,7 @@ lint:
 
 test: lint
 	$(CARGO) test --locked --lib --test '*'
+	DSAU_TEST_ONE_PROCESS=1 $(CARGO) test --locked --test cli -- cfservd:: hostile:: large::
 
 lab-root: debug
 	@rm -rf $(LABROOT)
@@ -89,6 +90,7 @@ install: $(BUILT)/dsau $(BUILT)/cfservd
 	put 644 init/systemd $(DESTDIR)$(UNITDIR); \
 	put 644 init/system-preset $(DESTDIR)/usr/lib/systemd/system-preset; \
 	put 644 init/tmpfiles.d $(DESTDIR)/usr/lib/tmpfiles.d; \
+	put 644 init/sysusers.d $(DESTDIR)/usr/lib/sysusers.d; \
 	keep=yes; put 644 init/rc.config.d $(DESTDIR)/etc/rc.config.d; \
 	put 644 init/logrotate.d $(DESTDIR)/etc/logrotate.d; \
 	put 644 init/bash_completion.d $(DESTDIR)/etc/bash_completion.d
