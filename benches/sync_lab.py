@@ -58,12 +58,13 @@ while True:
     for ends in ((near, far), (far, near)):
         threading.Thread(target=pump, args=ends, daemon=True).start()"""
 
-# What the processes of a server have used: processor seconds with those that ended, and the memory of all in MiB.
+# What the processes of a server have used, its network process among them: processor seconds with those that ended, and
+# the memory of all in MiB.
 USED = """import os, sys
 ticks, used, memory = os.sysconf('SC_CLK_TCK'), 0, 0
 for pid in filter(str.isdigit, os.listdir('/proc')):
     try:
-        if open(f'/proc/{pid}/comm').read().strip() != sys.argv[1]:
+        if open(f'/proc/{pid}/comm').read().strip().removesuffix('-net') != sys.argv[1]:
             continue
         fields = open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()
         # Ended children are counted at their parent, those that run by themselves.
