@@ -38,7 +38,7 @@ pub struct Memory {
 
 /// The file of the digests, and that of those which came since.
 const SUMS: &str = "sums";
-const NEW_SUMS: &str = "sums.new";
+const RECENT_SUMS: &str = "sums.recent";
 
 impl Memory {
     /// Nothing is remembered and nothing will be.
@@ -60,7 +60,7 @@ impl Memory {
         let store = &self.store;
         let sums = self.sums.get_or_insert_with(|| {
             let file = |name| store.as_ref().and_then(|store| store.file(name));
-            Rc::new(Digests::from_files(file(SUMS), file(NEW_SUMS)))
+            Rc::new(Digests::from_files(file(SUMS), file(RECENT_SUMS)))
         });
         Rc::clone(sums)
     }
@@ -73,8 +73,8 @@ impl Memory {
         // Killed between the two, what is new is there twice.
         let _ = match sums.to_keep() {
             None => Ok(()),
-            Some(Keep::Recent(bytes)) => store.keep(NEW_SUMS, &[&bytes]),
-            Some(Keep::All(bytes)) => store.keep(SUMS, &[&bytes]).and_then(|()| store.remove(NEW_SUMS)),
+            Some(Keep::Recent(bytes)) => store.keep(RECENT_SUMS, &[&bytes]),
+            Some(Keep::All(bytes)) => store.keep(SUMS, &[&bytes]).and_then(|()| store.remove(RECENT_SUMS)),
         };
     }
 

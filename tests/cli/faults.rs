@@ -326,7 +326,7 @@ impl Site {
         }
         self.mixed += u64::from(fresh > 0 && fresh < self.files);
         let store = Store::reading(&self.client.paths().state());
-        let sums = Digests::from_files(store.file("sums"), store.file("sums.new"));
+        let sums = Digests::from_files(store.file("sums"), store.file("sums.recent"));
         for dir in 0..DIRS {
             let top = Dir::open(&self.copy().join(format!("d{dir:02}"))).unwrap();
             for file in (0..self.files).filter(|file| file % DIRS == dir) {
