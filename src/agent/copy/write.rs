@@ -354,11 +354,11 @@ fn write(
         }
         Came::Written(Box::new(fresh))
     };
-    let digest = match &came {
-        Came::Written(fresh) => fresh.digest().filter(|_| run.report.listens()),
+    let made = match &came {
+        Came::Written(fresh) => fresh.digest(),
         Came::Here(_) => None,
     };
-    let news = digest.map(|digest| {
+    let news = made.filter(|_| run.report.listens()).map(|digest| {
         let before = old_digest(Some(&spot));
         (before, Digest(digest))
     });
@@ -387,11 +387,7 @@ fn write(
         let text = format!("Object {} had permission 600, changed it to {mode:o}", shown.display());
         said.push(text);
     }
-    let digest = match &came {
-        Came::Written(fresh) => item.entry.digest.or_else(|| fresh.digest()),
-        Came::Here(_) => item.entry.digest,
-    };
-    let will = digest.map(|digest| Will::of(&wanted, &digest));
+    let will = item.entry.digest.or(made).map(|digest| Will::of(&wanted, &digest));
     let said = generation::Said { from, said, news, will };
     let temp = match came {
         Came::Here(content) => batch.write(&spot, content, wanted)?,
