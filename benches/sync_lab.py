@@ -167,7 +167,7 @@ class Tools:
             for other in (address[peer], self.far):
                 lab.write(host, f"{WORK}/ppkeys/root-{other}.pub", public[peer], "644")
         lab.write(MASTER, f"{WORK}/inputs/cfservd.conf",
-                  f"control:\n  MaxConnections = ( 500 )\nadmit:\n  {TREES} {address[CLIENT]} {self.far}\n")
+                  f"control:\n  MaxConnections = ( 500 )\n  AllowMultipleConnectionsFrom = ( 0.0.0.0/0 )\nadmit:\n  {TREES} {address[CLIENT]} {self.far}\n")
         lab.sh(MASTER, f"mkdir -p {TREES}; /opt/dsau/sbin/cfservd")
         lab.write(MASTER, "/etc/rsyncd.conf", f"uid = root\ngid = root\nuse chroot = no\n[trees]\npath = {TREES}\n")
         lab.sh(MASTER, "rsync --daemon")

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::files::{changed, failed};
 use super::session::Refusal;
 use crate::digest::{Blake3, Chunk, Cutter, MOST_CHUNKS, MOST_SIZE};
-use crate::fsx::Stamp;
+use crate::fsx::{Digests, Stamp};
 use crate::sys::at::file_meta;
 use crate::sys::clock::{self, Moment};
 use crate::wire::{Code, Range, Want};
@@ -61,11 +61,13 @@ struct Found {
 }
 
 impl Lists {
-    /// The chunks of an open file as it is now. `tick` is called now and then; its error ends it.
+    /// The chunks of an open file as it is now. A digest of it that is remembered is not made again. `tick` is called now
+    /// and then; its error ends it.
     pub fn of(
         &self,
         file: &File,
         want: &Want,
+        digests: &Digests,
         tick: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<Result<Arc<List>, Refusal>> {
         if want.size > MOST_SIZE {
@@ -93,7 +95,7 @@ impl Lists {
         drop(state);
         let reading = Reading { slot: &slot };
         let (clock, began) = (Moment::now(), clock::now());
-        let list = match read(file, want, tick) {
+        let list = match read(file, want, digests.known(&meta), tick) {
             Ok(list) => Arc::new(list),
             // The client is gone.
             Err(Fault::Tick(error)) => return Err(error),
@@ -156,10 +158,15 @@ enum Fault {
     Changed,
 }
 
-fn read(mut file: &File, want: &Want, tick: &mut dyn FnMut() -> io::Result<()>) -> Result<List, Fault> {
+fn read(
+    mut file: &File,
+    want: &Want,
+    known: Option<[u8; 32]>,
+    tick: &mut dyn FnMut() -> io::Result<()>,
+) -> Result<List, Fault> {
     let mut chunks = Vec::new();
     let mut cutter = Cutter::new(want.size);
-    let mut whole = Blake3::new();
+    let mut whole = known.is_none().then(Blake3::new);
     let mut buffer = vec![0; PIECE];
     let mut total = 0;
     loop {
@@ -175,11 +182,13 @@ fn read(mut file: &File, want: &Want, tick: &mut dyn FnMut() -> io::Result<()>) 
             return Err(Fault::Changed);
         }
         let bytes = buffer.get(..read).unwrap_or_default();
-        whole.update(bytes);
+        if let Some(whole) = &mut whole {
+            whole.update(bytes);
+        }
         cutter.feed(bytes, &mut |chunk| chunks.push(chunk));
     }
     chunks.extend(cutter.end());
-    let digest = whole.finish();
+    let digest = known.unwrap_or_else(|| whole.unwrap_or_default().finish());
     if total != want.size || want.digest.is_some_and(|wanted| wanted != digest) {
         return Err(Fault::Changed);
     }
@@ -243,7 +252,7 @@ mod tests {
     fn list(lists: &Lists, path: &std::path::Path) -> (Arc<List>, usize) {
         let mut ticks = 0;
         let file = File::open(path).unwrap();
-        let list = lists.of(&file, &want(path), &mut || {
+        let list = lists.of(&file, &want(path), &Digests::default(), &mut || {
             ticks += 1;
             Ok(())
         });
@@ -283,9 +292,12 @@ mod tests {
         let path = dir.path().join("f");
         std::fs::write(&path, vec![7; 1_000_000]).unwrap();
         let lists = Lists::default();
-        let gone = lists.of(&File::open(&path).unwrap(), &want(&path), &mut || {
-            Err(ErrorKind::BrokenPipe.into())
-        });
+        let gone = lists.of(
+            &File::open(&path).unwrap(),
+            &want(&path),
+            &Digests::default(),
+            &mut || Err(ErrorKind::BrokenPipe.into()),
+        );
         assert!(gone.is_err());
         assert!(!list(&lists, &path).0.chunks.is_empty());
     }
@@ -311,7 +323,9 @@ mod tests {
             },
         ] {
             let file = File::open(&path).unwrap();
-            let refused = Lists::default().of(&file, &bad, &mut || Ok(())).unwrap();
+            let refused = Lists::default()
+                .of(&file, &bad, &Digests::default(), &mut || Ok(()))
+                .unwrap();
             assert_eq!(refused.unwrap_err().code, Code::Changed);
         }
         let large = Want {
@@ -319,7 +333,9 @@ mod tests {
             ..good
         };
         let file = File::open(&path).unwrap();
-        let refused = Lists::default().of(&file, &large, &mut || Ok(())).unwrap();
+        let refused = Lists::default()
+            .of(&file, &large, &Digests::default(), &mut || Ok(()))
+            .unwrap();
         assert_eq!(refused.unwrap_err().code, Code::Limit);
     }
 

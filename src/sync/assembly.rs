@@ -1,9 +1,9 @@
 //! A large file made of what is here already and of what is not. The list of its chunks says what it is to be; chunks that
 //! are found in old files are taken from there, everything else from afar, in one stream. Pure: what reads and what sends comes in.
 //!
-//! Nothing is taken on trust. A chunk of an old file is digested once more when it is used, since the file may have changed
-//! after it was looked through, and the last bytes are handed out only when the whole has its digest. Who reads to the end
-//! has the file; who gets [`Again`] has nothing to use and asks for the whole.
+//! Nothing is taken on trust: an old file may have changed after it was looked through, so the last bytes are handed out
+//! only when the whole has its digest. Who reads to the end has the file; who gets [`Again`] has nothing to use and asks for
+//! the whole.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -208,23 +208,24 @@ impl<'a, O: Old, A: Afar> Assembly<'a, O, A> {
 
     /// Makes the next bytes.
     fn advance(&mut self) -> io::Result<()> {
-        self.made.clear();
         self.used = 0;
         let Some(Piece { chunk, old }) = self.plan.pieces.get(self.at) else {
+            self.made.clear();
             return Err(Again::error());
         };
         let len = chunk.len as usize;
         match *old {
             Some((which, at)) => {
                 self.made.resize(len, 0);
-                let file = self.olds.get(which).ok_or_else(Again::error)?;
-                if read_whole(file, &mut self.made, at).is_err() || Chunk::of(&self.made) != *chunk {
+                let file = self.olds.get(which);
+                if !file.is_some_and(|file| read_whole(file, &mut self.made, at).is_ok()) {
                     self.made.clear();
                     return Err(Again::error());
                 }
                 self.at += 1;
             }
             None => {
+                self.made.clear();
                 if self.taken == self.came.len() {
                     self.receive()?;
                 }

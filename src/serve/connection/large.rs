@@ -20,7 +20,10 @@ impl Connection<'_> {
         };
         let shared = self.shared;
         let mut pulse = Pulse::default();
-        let list = match shared.lists.of(&file, want, &mut || pulse.beat(self, id))? {
+        let list = match shared
+            .lists
+            .of(&file, want, &shared.digests, &mut || pulse.beat(self, id))?
+        {
             Ok(list) => list,
             Err(refusal) => return self.not_given(id, &refusal),
         };

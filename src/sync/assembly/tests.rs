@@ -215,7 +215,8 @@ fn an_old_file_that_changes_or_shrinks_after_it_was_looked_through_ends_in_again
         let mut made = Vec::new();
         let error = assembly.read_to_end(&mut made).unwrap_err();
         assert!(Again::is(&error), "{error}");
-        assert!(made.len() < 1_600_000 && old.starts_with(&made));
+        // What is handed out before is of no use without the end of it.
+        assert!(made.len() < old.len());
     }
 }
 
