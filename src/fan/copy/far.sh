@@ -111,8 +111,8 @@ part() {
     say part "$1" "$s"
 }
 
-# Both run where directories are named from the target on, in batches: $0 is the target, $1 the stage, $2 its device.
-# A directory is entered before anything in it is touched, and left alone if a link led elsewhere meanwhile.
+# A directory is entered before anything in it is touched, and left alone if a link led elsewhere meanwhile. What is moved
+# comes from the device $dev.
 ENTER='
     enter() {
         [ ! -L "$1" ] || { echo "$1: a link is where a directory should be" >&2; return 1; }
@@ -122,10 +122,7 @@ ENTER='
     }
     label() {
         [ ! -e /sys/fs/selinux/enforce ] || [ ! -e "$2" ] || chcon -h --reference="$2" -- "$1" 2>/dev/null
-    }'
-PLACE=$ENTER'
-    T=$1 dev=$2 e=0
-    shift 2
+    }
     move() {
         if [ "$(stat -c %d .)" = "$dev" ]; then
             mv -fT -- "$1" "$2"
@@ -137,7 +134,11 @@ PLACE=$ENTER'
             rm -rf "$n"
             return $1
         fi
-    }
+    }'
+# Runs where directories are named from the target on, in batches: $0 is the target, $1 the stage, $2 its device.
+PLACE=$ENTER'
+    T=$1 dev=$2 e=0
+    shift 2
     for s do
         s=${s#.} t=$0${s%/}
         [ -d "$T/d$s" ] || continue
@@ -246,12 +247,32 @@ put() {
     [ ! -s ../x ] || before
     if [ "$alone" ]; then
         put_alone || bad=1
+    elif [ "$1" = few ]; then
+        put_few
     else
         put_all
     fi
     [ ! -s "$stage/x" ] || after
     sync "$P/" 2>/dev/null
     exit $bad
+}
+
+# A few plain files in directories that are there: there is nothing to look for.
+put_few() {
+    set --
+    while IFS= read -r n; do
+        set -- "$@" "${n#*\*./}"
+    done <../m
+    sync -- "$@" 2>/dev/null
+    dev=$(stat -c %d .)
+    for n do
+        t=$P/$n
+        (
+            enter "${t%/*}" || exit 1
+            label "$stage/d/$n" "./${n##*/}"
+            move "$stage/d/$n" "./${n##*/}"
+        ) || bad=1
+    done
 }
 
 put_all() {

@@ -1,4 +1,5 @@
 mod ahead;
+mod few;
 
 use super::*;
 use crate::fan::{self, Job, Options, Report, Sink, State, Stream};

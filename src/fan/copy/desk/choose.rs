@@ -11,6 +11,9 @@ use crate::fan::copy::parcel::{Kind, parent};
 use crate::fan::copy::{Outcome, encoded, plain};
 use crate::fan::talk::{Pace, Piece, Reply};
 
+/// So many files are put in place one by one.
+const FEW: usize = 8;
+
 impl Desk {
     /// What is there and not here: the topmost of each.
     fn extra(&self) -> Vec<BString> {
@@ -184,6 +187,17 @@ impl Desk {
         reply.end();
     }
 
+    /// Whether only a few plain files are sent, with names that need no writing in another way, and all directories they
+    /// are in are there.
+    fn few(&self) -> bool {
+        let mut files = self.wanted.iter().filter(|&&number| self.has[number] != Has::Same);
+        let simple = |number: &usize| {
+            let entry = self.entry(*number);
+            matches!(entry.kind, Kind::File) && encoded(&entry.path) == entry.path.as_bytes()
+        };
+        !self.renamed && files.clone().count() <= FEW && files.all(simple)
+    }
+
     pub(super) fn send(&mut self, reply: &mut Reply) {
         let delivery = Arc::clone(&self.delivery);
         let large = self
@@ -239,7 +253,7 @@ impl Desk {
             self.step = Step::Go;
             reply.bytes("put much\n");
         } else {
-            reply.bytes("put\n");
+            reply.bytes(if self.few() { "put few\n" } else { "put\n" });
             self.give(reply);
         }
         delivery.to_write.fetch_add(outcome.bytes, Ordering::Relaxed);
