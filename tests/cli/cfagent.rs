@@ -3,6 +3,7 @@
 mod dry;
 mod events;
 mod generations;
+mod strays;
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

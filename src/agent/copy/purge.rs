@@ -52,6 +52,10 @@ fn level(run: &mut Run<'_>, copy: &Copy<'_>, source: &Listed<'_>, dir: &Dir, rel
             return run.record(copy.job, Outcome::Failed);
         }
     };
+    // Left by a killed run, perhaps of what the source no longer has.
+    if !copy.dry && names.iter().any(|name| is_temporary(name.as_bstr())) {
+        run.sweep(dir);
+    }
     for name in names {
         if is_temporary(name.as_bstr()) {
             continue;

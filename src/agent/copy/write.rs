@@ -422,6 +422,7 @@ fn second_name(run: &mut Run<'_>, copy: &Copy<'_>, item: &Item, first: &Item) ->
         say_missing(run, copy, &to.path);
         return Ok(());
     }
+    run.sweep(&to.dir);
     run.report.inform(format_args!(
         "Hardlinking files {} -> {}",
         to.path.display(),
