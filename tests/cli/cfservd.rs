@@ -213,7 +213,7 @@ impl Master {
         }
     }
 
-    fn connect(&self, from: &Host) -> Result<Remote, SourceError> {
+    pub fn connect(&self, from: &Host) -> Result<Remote, SourceError> {
         connect(SERVER, &self.options(from))
     }
 }
@@ -247,7 +247,7 @@ fn pair(policy: &str) -> (Master, Host) {
     (Master::start(server, policy), client)
 }
 
-fn all() -> Select {
+pub fn all() -> Select {
     Select {
         recurse: u32::MAX,
         digest: true,
