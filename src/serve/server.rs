@@ -42,6 +42,8 @@ pub struct Limits {
     pub idle: Duration,
     /// To read one large piece of what is sent.
     pub write: Duration,
+    /// What the network process may take longer than the client may: it keeps the time of clients.
+    pub slack: Duration,
     /// For a look-up of names.
     pub names: Duration,
     /// How long a second connection of one address waits for the first to end, and anybody for a place.
@@ -54,6 +56,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(15),
             idle: Duration::from_secs(120),
             write: Duration::from_secs(60),
+            slack: Duration::from_secs(10),
             names: Duration::from_secs(4),
             second: Duration::from_secs(3),
         }

@@ -42,6 +42,8 @@ pub const CLOSE: u8 = b'C';
 pub const CLOSE_AFTER: u8 = b'A';
 /// Send a file, whose descriptor comes with it: the request it belongs to, how much of it, and whether a digest is wanted.
 pub const POUR: u8 = b'O';
+/// It is being sent: how much of it was by now. Comes every few seconds, and when there is something new to tell.
+pub const POURING: u8 = b'I';
 /// It was sent: how much of it, and the digest.
 pub const POURED: u8 = b'D';
 
@@ -59,7 +61,7 @@ fn most(kind: u8) -> Option<usize> {
         SIGN => 256,
         PROOF => MOST_PROOF,
         TELL => MOST_TOLD,
-        NEXT => 8,
+        NEXT | POURING => 8,
         FRAME => wire::HEADER + wire::MAX_REQUEST,
         BROKEN => 1 + MOST_TEXT,
         POUR => 13,

@@ -18,8 +18,10 @@ use crate::wire::{self, Header};
 
 /// What is told is gathered up to this many bytes.
 const GATHER: usize = 64 * 1024;
-/// What the other process may take longer than the client may: it keeps the time of clients.
-const SLACK: Duration = Duration::from_secs(10);
+
+/// So many pieces, for each of which a client has its time, may have to be taken before the first of a file was: what was
+/// told before stands in the stream to the other process, which holds three of them, and in the buffers on both its sides.
+const QUEUED: u32 = 8;
 
 /// A client after the handshake.
 pub enum Line {
@@ -115,6 +117,10 @@ pub struct Far {
     body: Vec<u8>,
     /// How long the client may take.
     wait: Duration,
+    /// How much longer the other process may.
+    slack: Duration,
+    /// How long the other process may be silent while it sends a file.
+    silent: Duration,
     /// How long the other process may take just now.
     patience: Option<Duration>,
 }
@@ -123,15 +129,17 @@ impl Far {
     /// Takes the stream that belongs to a connection.
     pub fn new(stream: UnixStream, limits: &Limits) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
-        stream.set_write_timeout(Some(limits.write + SLACK))?;
+        stream.set_write_timeout(Some(limits.write + limits.slack))?;
         let mut far = Far {
             from: BufReader::with_capacity(4096, stream),
             out: vec![0; HEAD],
             body: Vec::new(),
             wait: limits.handshake,
+            slack: limits.slack,
+            silent: limits.write * QUEUED + limits.slack,
             patience: None,
         };
-        far.patience(Some(limits.handshake + SLACK))?;
+        far.patience(Some(limits.handshake + limits.slack))?;
         Ok(far)
     }
 
@@ -212,7 +220,7 @@ impl Far {
     fn read_frame(&mut self) -> io::Result<Option<(Header, Vec<u8>)>> {
         let wait = u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX);
         self.flush(&letter::letter(letter::NEXT, &wait.to_be_bytes()))?;
-        self.patience(Some(self.wait + SLACK))?;
+        self.patience(Some(self.wait + self.slack))?;
         match self.read(&[letter::FRAME, letter::END, letter::BROKEN])? {
             Some(letter::FRAME) => {
                 let mut rest = &self.body[..];
@@ -238,10 +246,23 @@ impl Far {
         let letter = letter::letter(letter::POUR, &body);
         let sent = pass::send(self.from.get_ref().as_fd(), &letter, &[file.as_fd()], true)?;
         self.send(letter.get(sent..).unwrap_or_default())?;
-        // Whoever reads on is not cut off, however large it is; the other process has the clock.
-        self.patience(None)?;
-        let said = self.read(&[letter::POURED, letter::BROKEN])?;
-        self.patience(Some(self.wait + SLACK))?;
+        // The other process has the clock: whoever reads on is not cut off, however large the file is. That it goes on is
+        // heard now and then; by then at least one piece more was sent.
+        self.patience(Some(self.silent))?;
+        let mut sent = 0;
+        let said = loop {
+            match self.read(&[letter::POURED, letter::POURING, letter::BROKEN])? {
+                Some(letter::POURING) => match self.body.first_chunk().map(|now| u64::from_be_bytes(*now)) {
+                    Some(now) if now <= size && now >= sent + wire::MAX_DATA as u64 => sent = now,
+                    _ => {
+                        let why = "the network process says of a file what cannot be";
+                        return Err(io::Error::new(ErrorKind::Unsupported, why));
+                    }
+                },
+                said => break said,
+            }
+        };
+        self.patience(Some(self.wait + self.slack))?;
         match said {
             Some(letter::POURED) => {
                 let parts = self

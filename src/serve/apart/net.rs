@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -31,6 +31,9 @@ use crate::wire::{self, Request};
 
 /// The argument with which cfservd starts itself as the network process.
 pub const ARGUMENT: &str = "--network-process";
+
+/// How often the holder hears that a file is still being sent.
+const PULSE: Duration = Duration::from_secs(2);
 
 /// What the process is called, where the other one is `cfservd`.
 const NAME: &CStr = c"cfservd-net";
@@ -345,6 +348,7 @@ impl Client<'_> {
         let mut file = File::from(holder.came.borrow_mut().pop_front().ok_or_else(bad)?);
         let mut buffer = vec![0; wire::MAX_DATA];
         let mut hasher = Blake3::new();
+        let mut told = (0, Instant::now());
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let space = buffer.get_mut(..most).unwrap_or_default();
@@ -363,8 +367,21 @@ impl Client<'_> {
             self.arm(self.limits.write)?;
             self.stream.flush_when_large()?;
             left -= read as u64;
+            let sent = whole - left;
+            if told.1.elapsed() >= PULSE && sent >= told.0 + wire::MAX_DATA as u64 {
+                holder.send(letter::POURING, &sent.to_be_bytes())?;
+                told = (sent, Instant::now());
+            }
         }
         let digest = if wanted { hasher.finish() } else { [0; 32] };
         holder.send(letter::POURED, &[&(whole - left).to_be_bytes()[..], &digest].concat())
     }
+}
+
+/// A connection after its handshake, to its end.
+#[cfg(test)]
+pub(super) fn obey(limits: &Limits, seat: Seat, stream: ServerStream, line: UnixStream) {
+    let (from, came) = Bringing::new(line);
+    let body = Vec::new();
+    Client { limits, seat, stream }.obey(&mut Holder { from, came, body });
 }

@@ -13,8 +13,11 @@ use crate::keys::{PrivateKey, Store};
 use crate::serve::seats::Places;
 use crate::serve::{Config, Limits, Pattern, Rule, Server};
 use crate::sys::pass;
-use crate::tls::{Deadline, Front, Identity, Proof, Sign};
-use crate::wire::{self, Hello, Reply, Request};
+use crate::tls::{ClientStream, Deadline, Front, Identity, Proof, ServerStream, Sign};
+use crate::wire::{self, Hello, Reply, Request, Want};
+
+/// A file that is sent by its descriptor, of several pieces.
+const LARGE: usize = 10 * wire::MAX_DATA;
 
 /// A server as it is in the holder, with a client that it knows and a tree that is for that client.
 struct Holder {
@@ -34,6 +37,7 @@ impl Holder {
         store.trust("root", [127, 0, 0, 1].into(), &client.public()).unwrap();
         std::fs::create_dir(dir.path().join("srv")).unwrap();
         std::fs::write(dir.path().join("srv/one"), "one").unwrap();
+        std::fs::write(dir.path().join("srv/large"), vec![7; LARGE]).unwrap();
         std::fs::write(dir.path().join("secret"), "secret").unwrap();
         let mut config = Config {
             bind: Some([127, 0, 0, 1].into()),
@@ -48,6 +52,8 @@ impl Holder {
         });
         let limits = Limits {
             handshake: Duration::from_millis(500),
+            write: Duration::from_millis(150),
+            slack: Duration::from_millis(300),
             ..Limits::default()
         };
         let server = Server::bind(config, Identity::new(&key).unwrap(), store, 0, limits).unwrap();
@@ -73,11 +79,16 @@ impl Holder {
 
     /// A handshake with a client that holds this key, as it should be.
     fn handshake(&self, here: &UnixStream, nonce: [u8; 32], client: &PrivateKey) -> Proof {
+        self.streams(here, nonce, client).0
+    }
+
+    /// The same, with both ends of what is encrypted from then on.
+    fn streams(&self, here: &UnixStream, nonce: [u8; 32], client: &PrivateKey) -> (Proof, ServerStream, ClientStream) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let tcp = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let wait = || Deadline::after(Duration::from_secs(5));
         let (identity, known) = (Identity::new(client).unwrap(), self.key.public());
-        let at_client = thread::spawn(move || identity.connect(tcp, Some(known), wait()).map(|_| ()));
+        let at_client = thread::spawn(move || identity.connect(tcp, Some(known), wait()).map(|done| done.0));
         let mut holder = here.try_clone().unwrap();
         let sign: Sign = Box::new(move |message| {
             holder.write_all(&letter(letter::SIGN, message))?;
@@ -86,9 +97,8 @@ impl Holder {
             Ok(signature[letter::HEAD..].to_vec())
         });
         let front = Front::new(self.key.public()).unwrap();
-        let (_stream, proof) = front.accept(listener.accept().unwrap().0, wait(), nonce, sign).unwrap();
-        at_client.join().unwrap().unwrap();
-        proof
+        let (stream, proof) = front.accept(listener.accept().unwrap().0, wait(), nonce, sign).unwrap();
+        (proof, stream, at_client.join().unwrap().unwrap())
     }
 
     /// A session after a handshake with the client that is known.
@@ -104,7 +114,7 @@ fn shown(proof: &Proof) -> Vec<u8> {
     letter(letter::PROOF, &[&proof.signature[..], &proof.transcript].concat())
 }
 
-/// What the holder says until it hangs up, or wants to hear something.
+/// What the holder says until it hangs up, or wants to hear something, if only of a file.
 fn says(here: &mut UnixStream) -> Vec<(u8, Vec<u8>)> {
     let mut said = Vec::new();
     loop {
@@ -115,7 +125,7 @@ fn says(here: &mut UnixStream) -> Vec<(u8, Vec<u8>)> {
         let mut body = vec![0; u32::from_be_bytes(head[1..].try_into().unwrap()) as usize];
         here.read_exact(&mut body).unwrap();
         said.push((head[0], body));
-        if head[0] == letter::NEXT {
+        if [letter::NEXT, letter::POUR].contains(&head[0]) {
             return said;
         }
     }
@@ -318,4 +328,94 @@ fn a_line_that_is_no_stream_and_a_connection_that_is_none_are_dropped() {
     super::keeper::hear_once(there.as_fd());
     probe.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!((&probe).read(&mut [0]).unwrap(), 0);
+}
+
+/// A session in which the holder has asked for the large file to be sent.
+fn pouring(holder: &Holder) -> UnixStream {
+    let mut here = holder.session();
+    says(&mut here);
+    here.write_all(&frame(1, &hello())).unwrap();
+    says(&mut here);
+    let root = holder.dir.path().join("srv");
+    let meta = std::fs::metadata(root.join("large")).unwrap();
+    let mtime = meta.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let fetch = Request::Fetch {
+        root: root.to_str().unwrap().into(),
+    };
+    here.write_all(&frame(2, &fetch)).unwrap();
+    says(&mut here);
+    let want = Want {
+        path: "large".into(),
+        size: meta.len(),
+        mtime: mtime.as_nanos().cast_signed(),
+        digest: None,
+    };
+    let wants = Request::Want {
+        last: true,
+        files: vec![want],
+    };
+    here.write_all(&frame(2, &wants)).unwrap();
+    assert_eq!(says(&mut here).last().unwrap().0, letter::POUR);
+    here
+}
+
+fn so_far(pieces: usize) -> Vec<u8> {
+    letter(letter::POURING, &((pieces * wire::MAX_DATA) as u64).to_be_bytes())
+}
+
+#[test]
+fn a_file_may_take_long_to_send_while_the_network_process_says_how_far_it_is_and_no_longer() {
+    let holder = Holder::new();
+    let mut here = pouring(&holder);
+    // Twice as long as it may be silent.
+    for pieces in 1..7 {
+        thread::sleep(Duration::from_millis(500));
+        here.write_all(&so_far(pieces)).unwrap();
+    }
+    let all = [&(LARGE as u64).to_be_bytes()[..], &[1; 32]].concat();
+    here.write_all(&letter(letter::POURED, &all)).unwrap();
+    let replies = replies(&says(&mut here));
+    assert!(
+        matches!(replies[..], [Reply::FileEnd { .. }, Reply::FetchEnd]),
+        "{replies:?}"
+    );
+    drop(here);
+    // Silent, not getting on, or over the end.
+    for said in [
+        vec![],
+        [so_far(2), so_far(2)].concat(),
+        so_far(11),
+        letter(letter::POURING, b""),
+    ] {
+        let mut here = pouring(&holder);
+        here.write_all(&said).unwrap();
+        let last = says(&mut here);
+        assert!(last.iter().all(|(kind, _)| *kind == letter::CLOSE), "{last:?}");
+        assert_eq!(here.read(&mut [0]).unwrap(), 0, "it waits");
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_a_file_is_cut_off_by_the_network_process() {
+    use std::os::fd::AsFd;
+    let holder = Holder::new();
+    let (call, nonce) = holder.call();
+    let (_, stream, client) = holder.streams(&call, nonce, &holder.client);
+    let (mut here, there) = UnixStream::pair().unwrap();
+    let file = tempfile::tempfile().unwrap();
+    let size = 64 << 20;
+    file.set_len(size).unwrap();
+    let order = [&2u32.to_be_bytes()[..], &size.to_be_bytes(), &[0]].concat();
+    pass::send(here.as_fd(), &letter(letter::POUR, &order), &[file.as_fd()], true).unwrap();
+    let limits = Limits {
+        write: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let seat = Arc::<Places>::default().refusal().unwrap();
+    super::net::obey(&limits, seat, stream, there);
+    let said = says(&mut here);
+    assert_eq!(said.len(), 1);
+    assert_eq!(said[0].0, letter::BROKEN);
+    assert_eq!(letter::error_in(&said[0].1).kind(), std::io::ErrorKind::TimedOut);
+    drop(client);
 }
