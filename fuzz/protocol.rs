@@ -14,7 +14,7 @@ use dsau::wire::{self, HEADER, MAX_REPLY, MAX_REQUEST, Reply, Request};
 const NOW: i64 = 1_700_000_000;
 
 /// Bytes from a peer are whole frames and then an end or an error. What a frame says is read to its last byte or not at
-/// all: written again it has the same bytes.
+/// all: written again it has the same bytes. What came packed is frames of which the same holds.
 pub fn frames(input: &[u8]) {
     let mut from = input;
     loop {
@@ -37,7 +37,13 @@ pub fn frames(input: &[u8]) {
                 .expect("what was read can be sent");
             assert_eq!(again.as_bstr(), frame.as_bstr());
         }
+        let mut inside = Vec::new();
+        match wire::unpack(header, &payload, &mut inside) {
+            Ok(()) => packed(&inside),
+            Err(_) => assert!(inside.is_empty()),
+        }
         if let Ok(reply) = Reply::decode(header, payload) {
+            assert!(!header.is_packed());
             let mut again = Vec::new();
             reply.encode(header.id, &mut again).expect("what was read can be sent");
             assert_eq!(again.as_bstr(), frame.as_bstr());
@@ -52,6 +58,27 @@ pub fn frames(input: &[u8]) {
         }
         assert_eq!(again.as_bstr(), input.as_bstr());
     }
+}
+
+/// What was packed is whole frames, none of them packed again, and comes out the same when it is packed by us.
+fn packed(inside: &[u8]) {
+    assert!(!inside.is_empty() && inside.len() <= wire::MAX_UNPACKED);
+    let mut from = inside;
+    while let Some((header, _)) = wire::read_frame(&mut from, MAX_REPLY).expect("whole frames") {
+        assert!(!header.is_packed());
+    }
+    let (mut packer, mut rest) = (wire::Packer::default(), inside);
+    let mut ours = packer.take(&mut rest);
+    assert!(rest.is_empty() && ours.len() <= inside.len());
+    let (header, payload) = wire::read_frame(&mut ours, MAX_REPLY)
+        .expect("our frame is one")
+        .expect("there is one");
+    if header.is_packed() {
+        let mut again = Vec::new();
+        wire::unpack(header, &payload, &mut again).expect("what we pack can be unpacked");
+        assert_eq!(again.as_bstr(), inside.as_bstr());
+    }
+    frames(inside);
 }
 
 /// Absolute, and nothing in it goes up or is empty.

@@ -39,12 +39,17 @@ impl Header {
         self.kind == super::reply::DATA
     }
 
+    /// Whether the payload is other frames, see [`super::unpack`].
+    pub fn is_packed(&self) -> bool {
+        self.kind == super::pack::PACKED
+    }
+
     /// The header as it was read.
     pub fn bytes(&self) -> [u8; HEADER] {
         Header::encode(self.len, self.kind, self.id)
     }
 
-    fn encode(len: usize, kind: u8, id: u32) -> [u8; HEADER] {
+    pub(super) fn encode(len: usize, kind: u8, id: u32) -> [u8; HEADER] {
         let [a, b, c, d] = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
         let [e, f, g, h] = id.to_be_bytes();
         [a, b, c, d, kind, e, f, g, h]

@@ -10,10 +10,12 @@
 //! | `frame` | the frame header, reading frames from a stream |
 //! | `request` | what a client says |
 //! | `reply` | what a server says |
+//! | `pack` | frames in fewer bytes |
 
 mod codec;
 mod entry;
 mod frame;
+mod pack;
 mod reply;
 mod request;
 #[cfg(test)]
@@ -21,6 +23,7 @@ mod tests;
 
 pub use entry::{MAX_PATTERNS, put_entry, relative, select_bytes, take_entries};
 pub use frame::{HEADER, Header, put_data, put_entries, read_frame, read_header};
+pub use pack::{MAX_UNPACKED, Packer, unpack};
 pub use reply::{Code, Ran, Reply};
 pub use request::{Hello, Policy, Range, Request, Want};
 
@@ -50,8 +53,10 @@ pub const MAX_RANGES: usize = 2048;
 pub const CHUNKS: u32 = 1;
 /// The feature of HELLO and WELCOME: which policy a client runs, what an agent did, when to come again.
 pub const FLEET: u32 = 2;
+/// The feature of HELLO and WELCOME: what the server says may come packed.
+pub const PACKED: u32 = 4;
 /// All features that are known here.
-pub const FEATURES: u32 = CHUNKS | FLEET;
+pub const FEATURES: u32 = CHUNKS | FLEET | PACKED;
 /// How many WANT frames may be on their way before the first of them is answered.
 pub const WANT_WINDOW: usize = 3;
 /// The payload size a client gives one WANT frame.

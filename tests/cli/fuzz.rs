@@ -229,6 +229,9 @@ proptest! {
         for reply in &replies {
             reply.encode(7, &mut bytes).unwrap();
         }
+        let (mut packer, mut rest) = (dsau::wire::Packer::default(), &bytes[..]);
+        let packed = packer.take(&mut rest).to_vec();
+        bodies::protocol::frames(&mutated(packed, &changes.0, changes.1));
         let bytes = mutated(bytes, &changes.0, changes.1);
         bodies::protocol::frames(&bytes);
         bodies::protocol::manifest(&[&[known], &bytes[..]].concat());
