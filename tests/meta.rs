@@ -44,7 +44,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("policy", 2, &[]),
     ("facts", 2, &["policy"]),
     ("wire", 2, &["fsx"]),
-    ("tls", 2, &["keys"]),
+    ("tls", 2, &["keys", "wire"]),
     ("keys", 2, &["fsx"]),
     ("fsx", 2, &[]),
     ("state", 2, &["fsx"]),

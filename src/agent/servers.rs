@@ -81,6 +81,7 @@ impl Sources for Servers {
             };
             how.trustkey = options.trust;
             how.bind = options.bind;
+            how.compress = options.compress;
             how.ipv4_only = options.ipv4_only;
             how.patience = PATIENCE;
             let file = self.paths.state().join(Standing::FILE);

@@ -7,6 +7,7 @@ use bstr::{BStr, ByteSlice};
 use super::Run;
 use crate::fsx::{Local, Source, SourceError};
 use crate::state::{Sighting, Standing, Store};
+use crate::sync::Compress;
 
 /// How a server is to be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct OpenOptions {
     pub stealth: bool,
     /// `TimeOut`: how long connecting and each answer may take; `None` = the default.
     pub timeout: Option<Duration>,
+    /// `Compress`: whether servers are to pack what they send.
+    pub compress: Compress,
     /// `BindToInterface`
     pub bind: Option<std::net::IpAddr>,
     /// Where manifests are remembered from run to run.
@@ -36,6 +39,10 @@ impl OpenOptions {
                 .and_then(|text| text.to_str().ok()?.trim().parse().ok())
                 .map(|seconds: u64| Duration::from_secs(seconds.clamp(3, 60))),
             memory: run.memory.store().cloned(),
+            compress: run
+                .setting("Compress")
+                .and_then(|word| Compress::named(&word))
+                .unwrap_or_default(),
             bind: setting("BindToInterface").and_then(|text| text.to_str().ok()?.trim().parse().ok()),
             ..OpenOptions::default()
         }

@@ -106,6 +106,9 @@ impl Evaluation<'_> {
             Some(own) => {
                 self.program.context.place(own, &pos);
                 self.assign(Some(own), name, values);
+                if own == "compress" {
+                    self.check_compress(&pos);
+                }
             }
             None => {
                 self.perhaps_meant(name, &pos);
@@ -122,6 +125,21 @@ impl Evaluation<'_> {
         match self.any_section {
             true => self.warn_with(pos, message, Some(hint.into())),
             false => self.error(pos, message, Some(hint)),
+        }
+    }
+
+    /// What is none of its words must not pass for one: who forbids it, means it.
+    fn check_compress(&mut self, pos: &Pos) {
+        let value = self.program.context.get("Compress").unwrap_or_default();
+        let word = value.trim().as_bstr();
+        let words = ["auto", "off", "on"];
+        if !word.contains(&b'$') && !words.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes())) {
+            let hint = did_you_mean(word, words.into_iter());
+            self.error(
+                pos.clone(),
+                &format!("Compress is auto, on or off, not {word}"),
+                hint.as_deref(),
+            );
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) static SCALARS: &[&str] = &[
     "checksumpurge",
     "checksumupdates",
     "childlibpath",
+    "compress",
     "compresscommand",
     "defaultcopytype",
     "defaultpkgmgr",

@@ -9,6 +9,7 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::rules::{Access, Pattern, Rule, names_needed};
 use crate::policy::{self, Body, Context, PolicyError, Pos, Program, Section};
+use crate::sync::Compress;
 use crate::sys::process::split;
 
 /// The settings of a server. The default admits nobody.
@@ -40,6 +41,8 @@ pub struct Config {
     pub bind: Option<IpAddr>,
     /// DenyBadClocks: refuse a client whose clock is more than an hour off.
     pub deny_bad_clocks: bool,
+    /// Compress: clients that want it get what they fetch packed.
+    pub compress: bool,
     /// The classes that are true on this host, for cfrun.
     pub classes: HashSet<BString>,
     /// Additions to the environment of the agent.
@@ -64,6 +67,7 @@ impl Default for Config {
             last_seen: true,
             bind: None,
             deny_bad_clocks: true,
+            compress: true,
             classes: HashSet::new(),
             env: Vec::new(),
             launcher: Vec::new(),
@@ -112,6 +116,7 @@ impl Config {
             last_seen: read.switch("LastSeen", true),
             bind: read.address("BindToInterface"),
             deny_bad_clocks: read.switch("DenyBadClocks", true),
+            compress: read.compress(),
             classes: program.context.classes().into_iter().collect(),
             env: Vec::new(),
             launcher: Vec::new(),
@@ -201,6 +206,17 @@ impl Reading<'_> {
                 usual
             }
         }
+    }
+
+    /// Whether clients decide: that is what both `auto` and `on` mean here.
+    fn compress(&mut self) -> bool {
+        let text = self.text("Compress");
+        let word = text.as_ref().map_or(Some(Compress::Auto), |word| Compress::named(word));
+        if word.is_none() {
+            let text = text.unwrap_or_default();
+            self.error(self.top.clone(), format!("Compress is auto, on or off, not {text}"));
+        }
+        word != Some(Compress::Off)
     }
 
     fn number(&mut self, name: &'static str, usual: usize) -> usize {

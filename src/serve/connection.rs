@@ -3,6 +3,7 @@
 
 mod large;
 
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -127,6 +128,12 @@ impl Connection<'_> {
         self.stream.flush_when_large()
     }
 
+    /// Sends what was gathered.
+    fn flush(&mut self) -> io::Result<()> {
+        self.arm(self.shared.limits.write)?;
+        self.stream.flush()
+    }
+
     /// Does one request. False ends the connection.
     fn step(&mut self, config: &Config, id: u32, request: Request) -> io::Result<bool> {
         let now = SystemTime::now()
@@ -184,6 +191,9 @@ impl Connection<'_> {
                         program,
                     },
                 )?;
+                if features & wire::PACKED != 0 {
+                    self.stream.pack()?;
+                }
             }
             Step::Policy(policy) => {
                 if config.last_seen {
@@ -301,7 +311,17 @@ impl Connection<'_> {
             let mut buffer = vec![0; wire::MAX_DATA];
             for want in files {
                 match view.file(&mut content, want) {
-                    Ok(file) => self.file(id, want, &file, &mut buffer)?,
+                    Ok(file) => {
+                        // How well a piece packs tells of what is in it: a secret is in none with what another chose.
+                        let alone = self.session.packed() && !for_everybody(&file)?;
+                        if alone {
+                            self.flush()?;
+                        }
+                        self.file(id, want, &file, &mut buffer)?;
+                        if alone {
+                            self.flush()?;
+                        }
+                    }
                     Err(refusal) => {
                         self.note(&refusal);
                         self.file_error(id, &refusal)?;
@@ -317,7 +337,7 @@ impl Connection<'_> {
         Ok(())
     }
 
-    fn file(&mut self, id: u32, want: &Want, file: &std::fs::File, buffer: &mut [u8]) -> io::Result<()> {
+    fn file(&mut self, id: u32, want: &Want, file: &File, buffer: &mut [u8]) -> io::Result<()> {
         self.reply(id, &Reply::File { size: want.size })?;
         let shared = self.shared;
         if want.size >= LARGE
@@ -446,6 +466,11 @@ impl Pulse {
             Some(kind) => Err(kind.into()),
         }
     }
+}
+
+/// Whether everybody on this machine may read a file.
+fn for_everybody(file: &File) -> io::Result<bool> {
+    Ok(crate::sys::at::file_meta(file)?.mode() & 0o004 != 0)
 }
 
 /// A text that fits into a frame.

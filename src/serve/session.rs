@@ -8,7 +8,7 @@ use bstr::{BStr, BString, ByteSlice};
 use super::config::Config;
 use super::exec;
 use crate::fsx::Select;
-use crate::wire::{CHUNKS, Code, FEATURES, FLEET, Hello, Policy, Range, Request, VERSIONS, Want};
+use crate::wire::{CHUNKS, Code, FEATURES, FLEET, Hello, PACKED, Policy, Range, Request, VERSIONS, Want};
 
 /// How far clocks may be apart when DenyBadClocks is on, seconds.
 const CLOCKS: u64 = 3600;
@@ -144,6 +144,11 @@ impl Session {
         self.features & FLEET != 0
     }
 
+    /// Whether what the client is told is packed.
+    pub fn packed(&self) -> bool {
+        self.features & PACKED != 0
+    }
+
     /// True until the client was accepted.
     pub fn greeting(&self) -> bool {
         self.state == State::Greeting
@@ -163,7 +168,8 @@ impl Session {
             (State::Greeting, Request::Hello(hello)) => match self.greet(config, now, &hello, identify) {
                 Ok(version) => {
                     self.state = State::Ready;
-                    self.features = hello.features & FEATURES;
+                    let known = if config.compress { FEATURES } else { FEATURES & !PACKED };
+                    self.features = hello.features & known;
                     Step::Welcome {
                         version,
                         features: self.features,

@@ -11,13 +11,48 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
+use super::link::Link;
 use super::patience::{chance, pause};
 use super::{NO_KEYS, Remote};
 use crate::fsx::SourceError;
 use crate::keys::{KeyError, PublicKey, Store};
 use crate::sys::Paths;
-use crate::tls::{ClientStream, Deadline, Identity, TlsError};
+use crate::tls::{Deadline, Identity, TlsError};
 use crate::wire::{self, Code, Hello, Policy, Reply, Request};
+
+/// Round trips that are longer make a line one on which bytes are dearer than the work of packing them.
+const FAR: Duration = Duration::from_millis(2);
+
+/// Whether servers are to pack what they send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// Those that are far away.
+    #[default]
+    Auto,
+    /// All.
+    On,
+    /// None.
+    Off,
+}
+
+impl Compress {
+    /// `Compress` of a policy.
+    pub fn named(word: &[u8]) -> Option<Self> {
+        let words: [(&[u8], Self); 3] = [(b"auto", Self::Auto), (b"on", Self::On), (b"off", Self::Off)];
+        let word = word.trim_ascii();
+        let found = words.iter().find(|(name, _)| word.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| *value)
+    }
+
+    /// Whether a server is asked for it that is so far away.
+    fn wants(self, away: Option<Duration>) -> bool {
+        match self {
+            Compress::Auto => away.is_some_and(|away| away > FAR),
+            Compress::On => true,
+            Compress::Off => false,
+        }
+    }
+}
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -36,6 +71,8 @@ pub struct Options {
     pub patience: Duration,
     /// The policy that runs here, for the server to know.
     pub policy: Option<Policy>,
+    /// Whether the server is to pack what it sends.
+    pub compress: Compress,
     /// The address to connect from.
     pub bind: Option<IpAddr>,
     /// Leave out the IPv6 addresses of the server.
@@ -56,6 +93,7 @@ impl Default for Options {
             timeout: Duration::from_secs(20),
             patience: Duration::ZERO,
             policy: None,
+            compress: Compress::default(),
             bind: None,
             ipv4_only: false,
             program: concat!("dsau ", env!("CARGO_PKG_VERSION")).to_string(),
@@ -138,7 +176,7 @@ fn connect_once(server: &str, options: &Options) -> Result<Remote, SourceError> 
 
 /// A connection that was welcomed.
 pub(super) struct Greeted {
-    pub stream: ClientStream,
+    pub stream: Link,
     /// What a person may want to know.
     pub notes: Vec<String>,
     /// The optional parts of the protocol that both sides know.
@@ -172,10 +210,11 @@ impl Dial {
                 self.server
             )));
         }
-        let (mut stream, key) = self
+        let (stream, key) = self
             .identity
             .connect(tcp, known, self.deadline())
             .map_err(|error| self.tls(error))?;
+        let mut stream = Link::new(stream);
         let mut notes = Vec::new();
         if known.is_none() {
             notes.push(format!(
@@ -207,16 +246,20 @@ impl Dial {
     }
 
     /// Gives the features both know.
-    fn hello(&self, stream: &mut ClientStream) -> Result<u32, SourceError> {
+    fn hello(&self, stream: &mut Link) -> Result<u32, SourceError> {
         let time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map(|age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
             .unwrap_or(0);
+        let offered = match self.options.compress.wants(stream.out().round_trip()) {
+            true => wire::FEATURES,
+            false => wire::FEATURES & !wire::PACKED,
+        };
         let mut program = self.options.program.clone().into_bytes();
         program.truncate(wire::MAX_NAME);
         let hello = Request::Hello(Hello {
             versions: wire::VERSIONS,
-            features: wire::FEATURES,
+            features: offered,
             time,
             user: user(),
             program: program.into(),
@@ -224,11 +267,14 @@ impl Dial {
         hello
             .encode(0, stream.buffer())
             .map_err(|e| SourceError::Protocol(e.to_string()))?;
-        match next(stream).map_err(|e| self.lost(e))? {
+        match stream.next().map_err(|e| self.lost(e))? {
             (_, Reply::Welcome { version, features, .. })
                 if (wire::VERSIONS.0..=wire::VERSIONS.1).contains(&version) =>
             {
-                let features = features & wire::FEATURES;
+                let features = features & offered;
+                if features & wire::PACKED != 0 {
+                    stream.may_pack();
+                }
                 if let (Some(policy), true) = (&self.options.policy, features & wire::FLEET != 0) {
                     // It goes with the first request.
                     let told = Request::Policy(policy.clone()).encode(0, stream.buffer());
@@ -304,15 +350,6 @@ impl Dial {
     }
 }
 
-/// Reads the next reply, whatever its request.
-pub(super) fn next(stream: &mut ClientStream) -> io::Result<(u32, Reply)> {
-    let Some((header, payload)) = wire::read_frame(stream, wire::MAX_REPLY)? else {
-        return Err(ErrorKind::UnexpectedEof.into());
-    };
-    let reply = Reply::decode(header, payload).map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?;
-    Ok((header.id, reply))
-}
-
 fn unreachable(server: &str, address: SocketAddr, error: &io::Error) -> SourceError {
     let why = match error.kind() {
         ErrorKind::TimedOut | ErrorKind::WouldBlock => "no answer in time".to_string(),
@@ -347,5 +384,28 @@ fn user() -> BString {
     match nix::unistd::User::from_uid(nix::unistd::geteuid()) {
         Ok(Some(user)) => user.name.into(),
         _ => nix::unistd::geteuid().to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_packs_where_it_is_far_away_or_where_the_policy_says_so() {
+        let away = |micros| Some(Duration::from_micros(micros));
+        for (word, near, far, unknown) in [
+            ("auto", false, true, false),
+            ("ON", true, true, true),
+            (" off ", false, false, false),
+        ] {
+            let compress = Compress::named(word.as_bytes()).unwrap();
+            assert_eq!(compress.wants(away(2000)), near, "{word}");
+            assert_eq!(compress.wants(away(2001)), far, "{word}");
+            assert_eq!(compress.wants(None), unknown, "{word}");
+        }
+        for word in ["", "yes", "true", "auto on", "1"] {
+            assert_eq!(Compress::named(word.as_bytes()), None, "{word}");
+        }
     }
 }

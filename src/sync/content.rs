@@ -5,14 +5,15 @@ use std::io::{self, ErrorKind, Read};
 
 use bstr::BString;
 
+use super::link::Link;
 use crate::digest::Blake3;
 use crate::fsx::Entry;
-use crate::tls::{ClientStream, Deadline};
+use crate::tls::Deadline;
 use crate::wire::{self, Code, Reply};
 
 /// Reads one file of a fetch.
 pub(super) struct Content<'a> {
-    stream: &'a mut ClientStream,
+    stream: &'a mut Link,
     deadline: &'a dyn Fn() -> Deadline,
     id: u32,
     left: u64,
@@ -36,7 +37,7 @@ pub(super) enum End {
 
 impl<'a> Content<'a> {
     /// The file whose header was just read.
-    pub fn new(stream: &'a mut ClientStream, deadline: &'a dyn Fn() -> Deadline, id: u32, entry: &Entry) -> Self {
+    pub fn new(stream: &'a mut Link, deadline: &'a dyn Fn() -> Deadline, id: u32, entry: &Entry) -> Self {
         Content {
             stream,
             deadline,
@@ -106,9 +107,7 @@ impl<'a> Content<'a> {
     fn next(&mut self) -> io::Result<()> {
         let broken = |why: &str| Err(io::Error::new(ErrorKind::InvalidData, why.to_string()));
         self.stream.arm((self.deadline)())?;
-        let Some(header) = wire::read_header(self.stream, wire::MAX_REPLY)? else {
-            return Err(ErrorKind::UnexpectedEof.into());
-        };
+        let header = self.stream.header()?;
         if header.id != self.id {
             return broken("a reply to another request");
         }
@@ -119,10 +118,7 @@ impl<'a> Content<'a> {
             self.here = header.len;
             return Ok(());
         }
-        let mut payload = vec![0; header.len];
-        self.stream.read_exact(&mut payload)?;
-        let reply = Reply::decode(header, payload).map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?;
-        match reply {
+        match self.stream.reply(header)? {
             Reply::FileEnd { .. } if self.left > 0 => return broken("less content than was announced"),
             Reply::FileEnd { digest } if self.wanted.is_some_and(|wanted| wanted != digest) => {
                 return broken("other content than its manifest says");

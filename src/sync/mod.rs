@@ -6,6 +6,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `connect` | addresses, TCP, keys, the greeting |
+//! | `link` | what comes over a connection, packed or not |
 //! | `remote` | a server as a [`crate::fsx::Source`]; starting its agent |
 //! | `patience` | when to come again to a server that is too busy |
 //! | `manifest` | a manifest as it arrives, checked reply by reply |
@@ -18,6 +19,7 @@
 mod assembly;
 mod connect;
 mod content;
+mod link;
 mod manifest;
 mod order;
 mod patch;
@@ -26,7 +28,7 @@ mod remote;
 mod shelf;
 
 pub use assembly::{Afar, Assembly, Plan};
-pub use connect::{Options, connect, port, resolve};
+pub use connect::{Compress, Options, connect, port, resolve};
 pub use manifest::{Listing, Manifest};
 pub use remote::Remote;
 pub use shelf::Shelf;

@@ -7,18 +7,19 @@ use std::path::Path;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::connect::{Dial, Greeted, next};
+use super::connect::{Dial, Greeted};
 use super::content::{Content, End};
+use super::link::Link;
 use super::manifest::{Listing, Manifest};
 use super::shelf::{self, Shelf};
 use crate::fsx::{Deliver, Entry, Olds, Select, Source, SourceError};
-use crate::tls::{ClientStream, Deadline};
+use crate::tls::Deadline;
 use crate::wire::{self, Policy, Ran, Reply, Request, WANT_SIZE, WANT_WINDOW, Want};
 
 /// A server we are connected to.
 pub struct Remote {
     pub(super) dial: Dial,
-    pub(super) stream: Option<ClientStream>,
+    pub(super) stream: Option<Link>,
     features: u32,
     id: u32,
     unread: Vec<(BString, String)>,
@@ -71,7 +72,7 @@ impl Remote {
             known,
             select: select.clone(),
         })?;
-        let flushed = self.stream()?.flush();
+        let flushed = self.stream()?.out().flush();
         flushed.map_err(|error| {
             self.stream = None;
             self.dial.lost(error)
@@ -134,13 +135,13 @@ impl Remote {
         if let (Some(stream), true) = (&mut self.stream, self.features & wire::FLEET != 0)
             && Request::Policy(policy).encode(0, stream.buffer()).is_ok()
         {
-            let _ = stream.flush();
+            let _ = stream.out().flush();
         }
     }
 
     /// The connection, made anew when the server let go of it while nothing was under way.
-    pub(super) fn stream(&mut self) -> Result<&mut ClientStream, SourceError> {
-        if self.stream.as_ref().is_some_and(ClientStream::stale) {
+    pub(super) fn stream(&mut self) -> Result<&mut Link, SourceError> {
+        if self.stream.as_ref().is_some_and(Link::stale) {
             self.stream = None;
         }
         let stream = match self.stream.take() {
@@ -179,7 +180,7 @@ impl Remote {
         let Some(stream) = &mut self.stream else {
             return Err(self.dial.lost(ErrorKind::UnexpectedEof.into()));
         };
-        let read = stream.arm(deadline).and_then(|()| next(stream));
+        let read = stream.arm(deadline).and_then(|()| stream.next());
         match read {
             Ok((got, reply)) if got == id => Ok(reply),
             // The connection is over, and this is why.

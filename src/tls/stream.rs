@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::{Deref, DerefMut, Range};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -11,6 +12,8 @@ use rustls_pki_types::CertificateDer;
 
 use super::{TlsError, io_error};
 use crate::keys::PublicKey;
+use crate::sys::trip;
+use crate::wire::Packer;
 
 /// Writes are gathered up to this many bytes before they are encrypted and sent.
 const GATHER: usize = 64 * 1024;
@@ -124,6 +127,7 @@ pub struct Stream<C> {
     tls: C,
     tcp: Timed,
     out: Vec<u8>,
+    packer: Option<Box<Packer>>,
 }
 
 /// The client's end.
@@ -141,6 +145,7 @@ where
             tls,
             tcp: Timed::new(tcp, deadline)?,
             out: Vec::new(),
+            packer: None,
         })
     }
 
@@ -182,8 +187,32 @@ where
     /// Sends bytes at once, after what is in the buffer.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;
+        self.put(bytes)
+    }
+
+    /// Packs what is written from now on; it has to be whole frames.
+    pub fn pack(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.packer = Some(Box::default());
+        Ok(())
+    }
+
+    /// How long a word to the peer and its answer take, where the kernel has measured it.
+    pub fn round_trip(&self) -> Option<Duration> {
+        trip::shortest(self.tcp.tcp.as_fd())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut tls = rustls::Stream::new(&mut self.tls, &mut self.tcp);
-        tls.write_all(bytes)?;
+        match &mut self.packer {
+            None => tls.write_all(bytes)?,
+            Some(packer) => {
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    tls.write_all(packer.take(&mut rest))?;
+                }
+            }
+        }
         tls.flush()
     }
 
@@ -252,11 +281,13 @@ where
         if self.out.is_empty() && !self.tls.wants_write() {
             return Ok(());
         }
-        let mut tls = rustls::Stream::new(&mut self.tls, &mut self.tcp);
-        tls.write_all(&self.out)?;
-        tls.flush()?;
-        self.out.clear();
-        Ok(())
+        let mut out = std::mem::take(&mut self.out);
+        let sent = self.put(&out);
+        if sent.is_ok() {
+            out.clear();
+        }
+        self.out = out;
+        sent
     }
 }
 

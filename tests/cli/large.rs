@@ -20,8 +20,8 @@ use crate::cfservd::{Host, Master};
 const SIZE: usize = 24_000_000;
 
 /// Hands bytes on in both directions and counts those that come from the server.
-struct Proxy {
-    port: u16,
+pub struct Proxy {
+    pub port: u16,
     came: Arc<AtomicU64>,
     /// No more than this is handed on.
     limit: Arc<AtomicU64>,
@@ -30,7 +30,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn to(port: u16) -> Proxy {
+    pub fn to(port: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Proxy {
             port: listener.local_addr().unwrap().port(),
@@ -57,11 +57,17 @@ impl Proxy {
     }
 
     /// Lets so many more bytes come.
-    fn allow(&self, bytes: u64) {
+    pub fn allow(&self, bytes: u64) {
         self.limit.store(self.came().saturating_add(bytes), Ordering::SeqCst);
     }
 
-    fn came(&self) -> u64 {
+    /// Cuts connections off when so many more bytes have come.
+    pub fn cut_after(&self, bytes: u64) {
+        self.cuts.store(true, Ordering::SeqCst);
+        self.allow(bytes);
+    }
+
+    pub fn came(&self) -> u64 {
         self.came.load(Ordering::SeqCst)
     }
 }
@@ -166,7 +172,7 @@ impl Site {
     }
 }
 
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed | 1;
     let step = || {
         state ^= state << 13;

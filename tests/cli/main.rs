@@ -46,6 +46,7 @@ mod many;
 mod methods;
 mod mounts;
 mod noticed;
+mod packed;
 mod parse_only;
 mod pipelines;
 mod remembering;

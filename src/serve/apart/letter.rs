@@ -36,6 +36,8 @@ pub const END: u8 = b'E';
 pub const BROKEN: u8 = b'B';
 /// The client was welcomed.
 pub const WELCOMED: u8 = b'W';
+/// From now on the client takes what it is told packed.
+pub const PACK: u8 = b'K';
 /// Say good-bye.
 pub const CLOSE: u8 = b'C';
 /// Say good-bye and wait until the client has hung up.
@@ -66,7 +68,7 @@ fn most(kind: u8) -> Option<usize> {
         BROKEN => 1 + MOST_TEXT,
         POUR => 13,
         POURED => 40,
-        DENIED | FULL | END | WELCOMED | CLOSE | CLOSE_AFTER => 0,
+        DENIED | FULL | END | WELCOMED | PACK | CLOSE | CLOSE_AFTER => 0,
         _ => return None,
     })
 }

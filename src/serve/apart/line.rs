@@ -84,6 +84,14 @@ impl Line {
         }
     }
 
+    /// Sends what was gathered as it is, and packs what comes after it.
+    pub fn pack(&mut self) -> io::Result<()> {
+        match self {
+            Line::Own(stream) => stream.pack(),
+            Line::Far(far) => far.flush(&letter::letter(letter::PACK, &[])),
+        }
+    }
+
     /// Says good-bye.
     pub fn close(self) {
         match self {

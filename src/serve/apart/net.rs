@@ -282,6 +282,7 @@ impl Client<'_> {
             letter::NEXT,
             letter::POUR,
             letter::WELCOMED,
+            letter::PACK,
             letter::CLOSE,
             letter::CLOSE_AFTER,
         ];
@@ -294,6 +295,7 @@ impl Client<'_> {
                     self.seat.enter(usize::MAX);
                     Ok(())
                 }
+                Ok(Some(letter::PACK)) => self.stream.pack(),
                 Ok(Some(letter::CLOSE)) => return self.stream.close(),
                 Ok(Some(_)) => return self.stream.close_after(FAREWELL),
                 Ok(None) | Err(_) => return,

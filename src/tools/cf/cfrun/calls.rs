@@ -14,7 +14,7 @@ use bstr::BString;
 use crate::diag::{Out, harmless, stderr_line};
 use crate::fsx::SourceError;
 use crate::hosts::{CfrunHost, CfrunHosts, OutputLevel};
-use crate::sync::{self, Options};
+use crate::sync::{self, Compress, Options};
 use crate::sys::Paths;
 use crate::tools::fan::gauge::Gauge;
 use crate::wire::Ran;
@@ -194,6 +194,7 @@ impl Run<'_> {
             timeout: PATIENCE,
             patience: PATIENCE,
             policy: None,
+            compress: Compress::Auto,
             bind: self.list.bind_to,
             ipv4_only: false,
             program: concat!("cfrun ", env!("CARGO_PKG_VERSION")).to_string(),
