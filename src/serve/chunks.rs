@@ -2,14 +2,14 @@
 //! kept as long as the stamp of its file stays the same, under the rule for digests (`fsx/digests`): made from a file that
 //! may have changed within the tick of its stamp, it is given and forgotten. Who asks while it is being made waits for it.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::files::{changed, failed};
+use super::kept::{Found, Kept, Room};
 use super::session::Refusal;
 use crate::digest::{Blake3, Chunk, Cutter, MOST_CHUNKS, MOST_SIZE};
 use crate::fsx::{Digests, Stamp};
@@ -33,31 +33,24 @@ pub struct List {
     pub chunks: Vec<Chunk>,
 }
 
-/// The lists that are kept.
-#[derive(Default)]
-pub struct Lists {
-    kept: Mutex<HashMap<(u64, u64), Arc<Slot>>>,
-}
+/// The lists that are kept, by device and inode.
+pub struct Lists(Kept<(u64, u64), Cut>);
 
-#[derive(Default)]
-struct Slot {
-    state: Mutex<State>,
-    done: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    /// Somebody reads the file.
-    busy: bool,
-    /// When it was last asked for.
-    asked: Option<Instant>,
-    found: Option<Found>,
-}
-
-struct Found {
+/// A list, and the file it was made of.
+struct Cut {
     stamp: Stamp,
     clock: Moment,
     list: Arc<List>,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Lists(Kept::new(Room {
+            values: MOST_FILES,
+            sum: KEPT,
+            size: |cut| cut.list.chunks.len(),
+        }))
+    }
 }
 
 impl Lists {
@@ -76,24 +69,12 @@ impl Lists {
         }
         let meta = file_meta(file)?;
         let stamp = Stamp::of(&meta);
-        let slot = Arc::clone(lock(&self.kept).entry(meta.inode()).or_default());
-        let mut state = lock(&slot.state);
-        state.asked = Some(Instant::now());
-        while state.busy {
-            let waited = slot.done.wait_timeout(state, Duration::from_millis(200));
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            tick()?;
-        }
-        if let Some(found) = &state.found
-            && found.stamp == stamp
-            && Moment::now().follows(&found.clock)
-        {
-            return Ok(Ok(Arc::clone(&found.list)));
-        }
-        state.busy = true;
-        state.found = None;
-        drop(state);
-        let reading = Reading { slot: &slot };
+        let holds = |cut: &Cut| cut.stamp == stamp && Moment::now().follows(&cut.clock);
+        let turn = match self.0.ask(meta.inode(), Duration::MAX, holds, tick)? {
+            Found::Here(cut) => return Ok(Ok(Arc::clone(&cut.list))),
+            Found::Turn(turn, _) => turn,
+            Found::Late => return Err(ErrorKind::TimedOut.into()),
+        };
         let (clock, began) = (Moment::now(), clock::now());
         let list = match read(file, want, digests.known(&meta), tick) {
             Ok(list) => Arc::new(list),
@@ -106,49 +87,10 @@ impl Lists {
             return Ok(Err(changed(want.path.as_ref())));
         }
         if stamp.settled(began) {
-            lock(&slot.state).found = Some(Found {
-                stamp,
-                clock,
-                list: Arc::clone(&list),
-            });
+            let list = Arc::clone(&list);
+            self.0.keep(turn, Arc::new(Cut { stamp, clock, list }));
         }
-        drop(reading);
-        self.thin();
         Ok(Ok(list))
-    }
-
-    /// Lets go of the lists that nobody asked for for the longest time, until the rest is within its bounds.
-    fn thin(&self) {
-        let mut kept = lock(&self.kept);
-        let mut all: Vec<_> = kept
-            .iter()
-            .map(|(key, slot)| {
-                let state = lock(&slot.state);
-                let size = state.found.as_ref().map_or(0, |found| found.list.chunks.len());
-                (state.asked, size, *key)
-            })
-            .collect();
-        all.sort_unstable_by_key(|(asked, ..)| std::cmp::Reverse(*asked));
-        let mut sum = 0;
-        for (number, (_, size, key)) in all.into_iter().enumerate() {
-            sum += size;
-            if sum > KEPT || number >= MOST_FILES {
-                sum -= size;
-                kept.remove(&key);
-            }
-        }
-    }
-}
-
-/// Somebody reads; ends also after an error and a panic.
-struct Reading<'a> {
-    slot: &'a Slot,
-}
-
-impl Drop for Reading<'_> {
-    fn drop(&mut self) {
-        lock(&self.slot.state).busy = false;
-        self.slot.done.notify_all();
     }
 }
 
@@ -228,10 +170,6 @@ pub fn pour_ranges(
         return Ok(Err(changed(want.path.as_ref())));
     }
     Ok(Ok(hasher.finish()))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -337,33 +275,5 @@ mod tests {
             .of(&file, &large, &Digests::default(), &mut || Ok(()))
             .unwrap();
         assert_eq!(refused.unwrap_err().code, Code::Limit);
-    }
-
-    #[test]
-    fn what_is_kept_stays_within_its_bounds() {
-        let lists = Lists::default();
-        for number in 0..400 {
-            let slot = Arc::new(Slot::default());
-            let stamp = Stamp::of(&file_meta(&tempfile::tempfile().unwrap()).unwrap());
-            *lock(&slot.state) = State {
-                busy: false,
-                asked: Some(Instant::now()),
-                found: Some(Found {
-                    stamp,
-                    clock: Moment::now(),
-                    list: Arc::new(List {
-                        digest: [0; 32],
-                        chunks: vec![Chunk { len: 1, id: [0; 16] }; 2000],
-                    }),
-                }),
-            };
-            lock(&lists.kept).insert((0, number), slot);
-            lists.thin();
-            assert!(lock(&lists.kept).len() <= KEPT / 2000);
-        }
-        assert!(
-            lock(&lists.kept).contains_key(&(0, 399)),
-            "the one asked for last stays"
-        );
     }
 }

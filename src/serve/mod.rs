@@ -8,6 +8,7 @@
 //! | `session` | what each request of a client leads to; no I/O |
 //! | `files` | opening what was granted, manifests, content |
 //! | `trees` | trees as they were last found, shared by all clients |
+//! | `kept` | what many clients want is found out once, and kept |
 //! | `chunks` | the chunks of large files, kept for all clients; parts of files |
 //! | `exec` | starting the agent for cfrun |
 //! | `seen` | clients that were here, until they are written down |
@@ -26,6 +27,7 @@ mod door;
 mod exec;
 mod files;
 mod identity;
+mod kept;
 mod porch;
 mod rules;
 mod seats;

@@ -8,12 +8,12 @@
 //! a tick of the clock when it was read, so that no change can hide behind an equal one, and the clock was not set back
 //! since. Requests that come while a look has not begun yet share it; no request shares a look that began before it came.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bstr::{BStr, BString, ByteSlice};
 
+use super::kept::{Found, Kept, Room};
 use super::session::Refusal;
 use crate::fsx::{Dir, Entry, Kind, Meta, Select, Stamp};
 use crate::sys::clock::Moment;
@@ -165,26 +165,22 @@ pub fn unread_reply(path: &BString, why: &str) -> Reply {
 }
 
 /// All trees that are kept.
-#[derive(Default)]
-pub struct Trees {
-    kept: Mutex<HashMap<(BString, Select), Arc<Slot>>>,
+pub struct Trees(Kept<(BString, Select), Looked>);
+
+/// A tree, and when somebody last began to look at it.
+struct Looked {
+    began: Instant,
+    tree: Arc<Tree>,
 }
 
-#[derive(Default)]
-struct Slot {
-    state: Mutex<State>,
-    done: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    /// Somebody is looking.
-    busy: bool,
-    /// When the last look began.
-    began: Option<Instant>,
-    /// When it was last asked for.
-    asked: Option<Instant>,
-    tree: Option<Arc<Tree>>,
+impl Default for Trees {
+    fn default() -> Self {
+        Trees(Kept::new(Room {
+            values: MOST_TREES,
+            sum: MOST_ENTRIES,
+            size: |looked| looked.tree.entries.len(),
+        }))
+    }
 }
 
 impl Trees {
@@ -199,85 +195,33 @@ impl Trees {
         tick: &mut dyn FnMut() -> std::io::Result<()>,
     ) -> Result<Arc<Tree>, Refusal> {
         let asked = Instant::now();
-        let slot = Arc::clone(lock(&self.kept).entry((root.to_owned(), select.clone())).or_default());
-        let mut state = lock(&slot.state);
-        state.asked = Some(asked);
-        while state.busy {
-            if asked.elapsed() > PATIENCE {
-                drop(state);
-                return walk().map(Arc::new);
-            }
-            let waited = slot.done.wait_timeout(state, Duration::from_millis(200));
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            // A client that went away is found out by the walk, too.
-            let _ = tick();
-        }
-        if let (Some(began), Some(tree)) = (state.began, &state.tree)
-            && began >= asked
-        {
-            return Ok(Arc::clone(tree));
-        }
-        state.busy = true;
-        let before = state.tree.clone();
-        drop(state);
-        let look = Look { slot: &slot };
-        let began = Instant::now();
-        let tree = match before {
-            Some(tree) if holds(&tree) => tree,
-            _ => match walk() {
-                Ok(tree) => Arc::new(tree),
-                Err(refusal) => {
-                    lock(&slot.state).tree = None;
-                    return Err(refusal);
-                }
+        let found = self.0.ask(
+            (root.to_owned(), select.clone()),
+            PATIENCE,
+            |looked| looked.began >= asked,
+            &mut || {
+                // A client that went away is found out by the walk, too.
+                let _ = tick();
+                Ok(())
             },
+        );
+        let (turn, before) = match found {
+            Ok(Found::Here(looked)) => return Ok(Arc::clone(&looked.tree)),
+            Ok(Found::Turn(turn, before)) => (turn, before),
+            Ok(Found::Late) | Err(_) => return walk().map(Arc::new),
         };
-        let mut state = lock(&slot.state);
-        state.began = Some(began);
-        state.tree = Some(Arc::clone(&tree));
-        drop(state);
-        drop(look);
-        self.thin();
+        let began = Instant::now();
+        let tree = match before.map(|looked| Arc::clone(&looked.tree)) {
+            Some(tree) if holds(&tree) => tree,
+            _ => Arc::new(walk()?),
+        };
+        let looked = Looked {
+            began,
+            tree: Arc::clone(&tree),
+        };
+        self.0.keep(turn, Arc::new(looked));
         Ok(tree)
     }
-
-    /// Lets go of the trees that nobody asked for for the longest time, until the rest is within its bounds.
-    fn thin(&self) {
-        let mut kept = lock(&self.kept);
-        let mut all: Vec<_> = kept
-            .iter()
-            .map(|(key, slot)| {
-                let state = lock(&slot.state);
-                let size = state.tree.as_ref().map_or(0, |tree| tree.entries.len());
-                (state.asked, size, key.clone())
-            })
-            .collect();
-        all.sort_unstable_by_key(|(asked, ..)| std::cmp::Reverse(*asked));
-        let mut sum = 0;
-        for (number, (_, size, key)) in all.into_iter().enumerate() {
-            sum += size;
-            if sum > MOST_ENTRIES || number >= MOST_TREES {
-                sum -= size;
-                kept.remove(&key);
-            }
-        }
-    }
-}
-
-/// Somebody looks; ends also after a panic.
-struct Look<'a> {
-    slot: &'a Slot,
-}
-
-impl Drop for Look<'_> {
-    fn drop(&mut self) {
-        lock(&self.slot.state).busy = false;
-        self.slot.done.notify_all();
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
