@@ -134,10 +134,10 @@ impl Evaluation<'_> {
         let word = value.trim().as_bstr();
         let words = ["auto", "off", "on"];
         if !word.contains(&b'$') && !words.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes())) {
-            let hint = did_you_mean(word, words.into_iter());
+            let hint = did_you_mean(word, words);
             self.error(
                 pos.clone(),
-                &format!("Compress is auto, on or off, not {word}"),
+                format!("Compress is auto, on or off, not {word}"),
                 hint.as_deref(),
             );
         }
