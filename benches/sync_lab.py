@@ -26,15 +26,19 @@ running = [subprocess.Popen(words, env={**os.environ, **env}, stdout=subprocess.
 codes = [process.wait() for process in running]
 print(json.dumps([time.monotonic() - start, max(codes)]))"""
 
-# Hands bytes on in both directions, each SECONDS late, however many there are: a longer cable.
+# Hands bytes on in both directions, each SECONDS late, however many there are: a longer cable. A thinner one where RATE, the
+# bytes in a second that go through each connection in each direction, is not 0. Both are in a file, for those to come.
 PROXY = """import socket, sys, threading, time, queue
-port, host, late = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-def pump(source, sink):
+port, host, file = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+def pump(source, sink, late, rate):
     waiting = queue.Queue()
     def send():
+        free = 0
         while True:
             due, data = waiting.get()
+            due = max(due, free)
             time.sleep(max(0, due - time.monotonic()))
+            free = due + len(data) / rate if rate else 0
             try:
                 sink.sendall(data) if data else sink.shutdown(socket.SHUT_WR)
             except OSError:
@@ -45,18 +49,19 @@ def pump(source, sink):
     data = b'x'
     while data:
         try:
-            data = source.recv(1 << 18)
+            data = source.recv(1 << 13 if rate else 1 << 18)
         except OSError:
             data = b''
         waiting.put((time.monotonic() + late, data))
 listener = socket.create_server(('', port), backlog=128)
 while True:
     near, _ = listener.accept()
+    line = [float(word) for word in open(file).read().split()]
     far = socket.create_connection((host, port))
     for end in (near, far):
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for ends in ((near, far), (far, near)):
-        threading.Thread(target=pump, args=ends, daemon=True).start()"""
+        threading.Thread(target=pump, args=(*ends, *line), daemon=True).start()"""
 
 # What the processes of a server have used, its network process among them: processor seconds with those that ended, and
 # the memory of all in MiB.
@@ -156,6 +161,7 @@ class Tools:
 
     def __init__(self, lab, clients):
         self.lab = lab
+        self.proxied = False
         address = {host: lab.sh(host, "hostname -i").split()[0] for host in (MASTER, CLIENT, BETWEEN)}
         self.near, self.far = address[MASTER], address[BETWEEN]
         # Trust both ways; the host between them stands for each to the other.
@@ -196,10 +202,15 @@ bundle server access_rules {{ access: "{TREES}" admit_ips => {{ "0.0.0.0/0" }}; 
                           f"chmod -R go= {where}; ln -s $(command -v cf-promises) {where}/bin/; "
                           f"CFENGINE_TEST_OVERRIDE_WORKDIR={where} cf-key >/dev/null 2>&1")
 
-    def proxy(self, late):
-        """From now on all servers are also found at `far`, so many seconds away in each direction."""
+    def proxy(self, late, rate=0):
+        """From now on all servers are also found at `far`, so many seconds away in each direction, behind a line that takes so
+        many bytes in a second."""
+        self.lab.write(BETWEEN, "/tmp/line", f"{late} {rate}")
+        if self.proxied:
+            return
+        self.proxied = True
         for port in map(str, PORTS.values()):
-            self.lab.start(BETWEEN, "/usr/bin/python3", "-c", PROXY, port, self.near, str(late))
+            self.lab.start(BETWEEN, "/usr/bin/python3", "-c", PROXY, port, self.near, "/tmp/line")
             self.lab.sh(BETWEEN, f"until ss -ltn | grep -q :{port}; do sleep 0.05; done")
 
     def commands(self, tree, server=None, purge=False):
