@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod packed;
+
 use super::*;
 use crate::fsx::Select;
 use crate::keys::{PrivateKey, PublicKey, Store};
 use crate::tls::{ClientStream, Deadline, Identity};
 use crate::wire::{self, Code, Hello, Reply, Request, Want};
-
-mod packed;
 
 struct Running {
     address: SocketAddr,

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bstr::BString;
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect as connect_socket, setsockopt, socket, sockopt,
 };
@@ -372,10 +373,14 @@ fn tcp(address: SocketAddr, options: &Options) -> io::Result<TcpStream> {
     let seconds = i64::try_from(options.connect.as_secs()).unwrap_or(i64::MAX);
     let limit = TimeVal::new(seconds, i64::from(options.connect.subsec_micros()));
     setsockopt(&fd, sockopt::SendTimeout, &limit)?;
-    match connect_socket(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
-        Ok(()) => Ok(TcpStream::from(fd)),
-        Err(nix::errno::Errno::EINPROGRESS) => Err(ErrorKind::TimedOut.into()),
-        Err(errno) => Err(errno.into()),
+    loop {
+        match connect_socket(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
+            Ok(()) => return Ok(TcpStream::from(fd)),
+            // Asked again, the kernel goes on with it.
+            Err(Errno::EINTR) => {}
+            Err(Errno::EINPROGRESS | Errno::EALREADY) => return Err(ErrorKind::TimedOut.into()),
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 

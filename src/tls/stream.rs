@@ -76,6 +76,18 @@ impl Timed {
         }
         Ok(())
     }
+
+    /// Makes a call, and makes it again where it was interrupted: the kernel does not where a socket has time-outs, and a
+    /// process that was stopped and goes on is interrupted, too.
+    fn made(&self, call: &mut dyn FnMut(&TcpStream) -> io::Result<usize>) -> io::Result<usize> {
+        loop {
+            self.in_time()?;
+            match call(&self.tcp) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                made => return made.map_err(timed_out),
+            }
+        }
+    }
 }
 
 /// A peer that vanished (power cut, cable) while nothing is under way is found out within half a minute, whatever it may
@@ -101,9 +113,12 @@ impl Read for Timed {
         self.in_time()?;
         if self.held.is_empty() {
             if self.ahead.is_empty() {
-                return self.tcp.read(buffer).map_err(timed_out);
+                return self.made(&mut |mut tcp| tcp.read(buffer));
             }
-            self.held = 0..self.tcp.read(&mut self.ahead).map_err(timed_out)?;
+            let mut ahead = std::mem::take(&mut self.ahead);
+            let read = self.made(&mut |mut tcp| tcp.read(&mut ahead));
+            self.ahead = ahead;
+            self.held = 0..read?;
         }
         let count = self.ahead.get(self.held.clone()).unwrap_or_default().read(buffer)?;
         self.held.start += count;
@@ -113,8 +128,7 @@ impl Read for Timed {
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.in_time()?;
-        self.tcp.write(bytes).map_err(timed_out)
+        self.made(&mut |mut tcp| tcp.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -313,6 +327,7 @@ fn linger(tcp: &TcpStream, wait: Duration) {
         }
         match tcp.read(&mut sink) {
             Ok(n) if n > 0 => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             _ => return,
         }
     }

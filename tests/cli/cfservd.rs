@@ -80,13 +80,20 @@ pub struct Master {
     child: Serving,
 }
 
-/// A server that ends with its test.
-struct Serving(Child);
+/// A server that ends with its test, and tells its log where that fails.
+struct Serving(Child, Arc<Mutex<String>>);
 
 impl Drop for Serving {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        if thread::panicking()
+            && let Ok(log) = self.1.lock()
+        {
+            let lines: Vec<&str> = log.lines().rev().take(40).collect();
+            eprintln!("the end of the server's log:");
+            lines.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
     }
 }
 
@@ -153,7 +160,7 @@ impl Master {
                 log.push('\n');
             }
         });
-        Serving(child)
+        Serving(child, Arc::clone(log))
     }
 
     /// Ends the server; the host stays.

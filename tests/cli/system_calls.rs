@@ -108,3 +108,50 @@ fn a_sync_with_nothing_to_do_costs_two_calls_a_file_and_resolves_no_path_of_the_
     let all = |root: &tempfile::TempDir, calls: &[String]| resolved(calls, root.path()).values().sum::<usize>();
     assert_eq!(all(&one, &few), all(&two, &many), "paths are resolved file by file");
 }
+
+/// strace that has every second call that sends come back without having done anything, as when a process is stopped and
+/// goes on.
+const INTERRUPTS: [&str; 9] = [
+    "strace",
+    "-Df",
+    "-qq",
+    "-o",
+    "/dev/null",
+    "-etrace=sendto",
+    "-einject=sendto:error=EINTR:when=1+2",
+    "--",
+    "env",
+];
+
+#[test]
+fn calls_that_are_interrupted_are_made_again_by_both_sides() {
+    if !traces() {
+        return eprintln!("skipped: strace does not work here");
+    }
+    let (server, client) = (Host::new("127.0.0.1"), Host::new("127.0.0.1"));
+    server.meets(&client);
+    let content = "0123456789abcdef".repeat(100_000);
+    for number in 0..FILES {
+        server.write(&format!("srv/f{number}"), &content[..number * 10]);
+    }
+    server.write("srv/large", &content);
+    let policy = "control:\n AllowMultipleConnectionsFrom = ( 127. )\nadmit:\n $ROOT/srv 127.0.0.1 root=127.0.0.1\n";
+    let mut through = Command::new(INTERRUPTS[0]);
+    through.args(&INTERRUPTS[1..]);
+    // In one process: what the other form has between its two is sent by other calls.
+    let master = Master::start_by(server, policy, through, &["--one-process"]);
+    let copy = client.root.path().join("copy");
+    let policy = format!(
+        "control:\n actionsequence = ( copy )\ncopy:\n {} dest={} recurse=inf server=127.0.0.1\n",
+        master.host.root.path().join("srv").display(),
+        copy.display(),
+    );
+    let file = client.write("p.cf", &policy);
+    let output = agent_once::command(&INTERRUPTS, client.root.path(), &file, master.port)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{}", master.log());
+    assert!(fs::read_to_string(copy.join("large")).unwrap() == content);
+    assert_eq!(fs::read_dir(copy).unwrap().count(), FILES + 1);
+}

@@ -67,8 +67,11 @@ fn pump(mut from: TcpStream, mut to: TcpStream, state: &AtomicU8) {
         let read = match from.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => read,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => 0,
-            Err(_) => break,
+            // Interrupted: this process was stopped and goes on.
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => 0,
+                _ => break,
+            },
         };
         match state.load(Ordering::SeqCst) {
             CUT => break,
