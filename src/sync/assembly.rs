@@ -218,7 +218,7 @@ impl<'a, O: Old, A: Afar> Assembly<'a, O, A> {
             Some((which, at)) => {
                 self.made.resize(len, 0);
                 let file = self.olds.get(which);
-                if !file.is_some_and(|file| read_whole(file, &mut self.made, at).is_ok()) {
+                if file.is_none_or(|file| read_whole(file, &mut self.made, at).is_err()) {
                     self.made.clear();
                     return Err(Again::error());
                 }
