@@ -52,7 +52,7 @@ fn run(run: &mut Run<'_>, job: &Job) {
         .find(|(name, _)| job.object.eq_ignore_ascii_case(name.as_bytes()));
     let result = match function {
         Some((_, function)) => function(run, &args),
-        None => Err(format!("{} is not built yet", job.object)),
+        None => Err(format!("{} is no function of alerts", job.object)),
     };
     if let Err(why) = result {
         let pos = &job.rule.pos;
