@@ -287,7 +287,7 @@ impl Site {
         }
         assert!(!self.master.log().contains("panicked"));
         let all = |count: fn(&Tally) -> u64| self.tally.iter().map(count).sum::<u64>();
-        let few = |count: u64| moments >= 50 && !self.harmless && count < moments / 5;
+        let few = |count: u64| moments >= 50 && !self.harmless && count < moments / 10;
         let (hit, mixed) = (all(|tally| tally.hit), all(|tally| tally.mixed));
         assert!(!few(hit) && !few(mixed), "too few hits to say anything");
     }
