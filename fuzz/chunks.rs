@@ -113,6 +113,9 @@ pub fn chunks(input: &[u8]) {
     let mut made = Vec::new();
     match io::Read::read_to_end(&mut assembly, &mut made) {
         Ok(_) => assert!(made == new, "something else was vouched for"),
-        Err(_) => assert!(lies && (made.len() as u64) < told, "it was handed out to the end"),
+        Err(_) => assert!(
+            lies && (made.len() as u64) < told.max(1),
+            "it was handed out to the end"
+        ),
     }
 }

@@ -296,8 +296,9 @@ impl<O: Old, A: Afar> Read for Assembly<'_, O, A> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.used == self.made.len() {
             if self.left == 0 || buffer.is_empty() {
-                return match self.made.is_empty() && self.plan.size > 0 && !buffer.is_empty() {
-                    // It was taken back.
+                // It was taken back, or nothing at all is not what it should be.
+                let none = self.made.is_empty() && (self.plan.size > 0 || self.hasher.finish() != self.digest);
+                return match none && !buffer.is_empty() {
                     true => Err(Again::error()),
                     false => Ok(0),
                 };

@@ -221,6 +221,18 @@ fn an_old_file_that_changes_or_shrinks_after_it_was_looked_through_ends_in_again
 }
 
 #[test]
+fn nothing_at_all_is_vouched_for_only_where_it_is_what_should_be() {
+    for (digest, good) in [(blake3(b""), true), (blake3(b"something"), false)] {
+        let olds = [Vec::new()];
+        let plan = Plan::new(0, Vec::new(), &olds).unwrap();
+        let mut assembly = Assembly::new(plan, &olds, digest, Whole::new(b"", 1000));
+        let read = assembly.read_to_end(&mut Vec::new());
+        assert_eq!(read.is_ok(), good);
+        assert!(read.is_ok() || Again::is(&read.unwrap_err()));
+    }
+}
+
+#[test]
 fn a_peer_that_sends_more_or_nothing_is_refused() {
     struct Bad(usize);
     impl Afar for Bad {
