@@ -26,6 +26,7 @@ use super::session::Session;
 use super::talk::Talk;
 use super::{Input, Job, Stream};
 use crate::remote::{Kept, Launch};
+use crate::sys::tie;
 
 /// How much of ssh's own messages is kept, in bytes.
 const LOG_LIMIT: usize = 8 * 1024;
@@ -182,6 +183,9 @@ impl Child {
         if apart || !launch.ssh {
             // A local command may have children of its own, which must end with it.
             command.process_group(0);
+        }
+        if apart {
+            tie::end_with_us(&mut command);
         }
         let mut process = command.spawn()?;
         let pipe = |fd: Option<OwnedFd>| fd.map(Pipe::new).transpose();

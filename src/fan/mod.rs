@@ -96,7 +96,7 @@ pub struct Options {
     pub patience: u32,
     /// What the commands write when they have ended, if they do (see [`crate::remote::tied`]).
     pub mark: Option<Mark>,
-    /// Processes are in groups of their own: a key of the terminal does not reach them.
+    /// Processes are in groups of their own: a key of the terminal does not reach them. They end when this one is killed.
     pub apart: bool,
 }
 

@@ -14,6 +14,7 @@ pub mod pass;
 pub mod paths;
 pub mod process;
 mod replace;
+pub mod tie;
 pub mod trip;
 
 pub use hold::Hold;

@@ -16,11 +16,13 @@ use super::process::{MAX_OUTPUT, PATIENCE};
 /// So many hosts may have input of their own in one go: each is an open file.
 const AT_ONCE: usize = 400;
 
-/// What is run there: takes the script and its arguments, one line without quotes as [`remote::script`] wants it.
+/// What is run there: takes the script and its arguments, one line without quotes as [`remote::script`] wants it. One runs
+/// after the other, so that what takes back comes after what a wizard that was killed has left at work.
 const RUN: &str = concat!(
     "S=$(printf %b \"$1\"); shift; n=$#; ",
     "while [ $n -gt 0 ]; do a=$(printf %b. \"$1\"); shift; set -- \"$@\" \"${a%.}\"; n=$((n-1)); done; ",
-    "exec /bin/sh -c \"$S\" csync_wizard \"$@\"",
+    "[ -d /var/opt/dsau ] && command -v flock >/dev/null 2>&1 && exec 9</var/opt/dsau && flock -w 120 9; ",
+    "/bin/sh -c \"$S\" csync_wizard \"$@\" 9<&-",
 );
 
 /// One host's part of a step: a fixed script, and its data.
