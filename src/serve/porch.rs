@@ -78,16 +78,18 @@ impl Porch {
         !self.ready.is_empty()
     }
 
-    /// One more. The first of its neighbourhood goes when that has a quarter of the room, the first of all when it is full.
+    /// One more. The first of its neighbourhood goes when that has a quarter of the room, the first of all when it is full;
+    /// of those who wait for a place only where nobody is silent.
     pub fn add(&mut self, tcp: TcpStream, address: IpAddr, now: Instant) -> io::Result<()> {
         let from = neighbourhood(address);
         let crowded = self.neighbours.get(&from).copied().unwrap_or(0) >= self.most / 4;
         if crowded || self.guests.len() >= self.most {
-            let first = self
+            let mut candidates = self
                 .guests
                 .iter()
-                .find(|(_, guest)| !crowded || neighbourhood(guest.address) == from);
-            if let Some(number) = first.map(|(number, _)| *number) {
+                .filter(|(_, guest)| !crowded || neighbourhood(guest.address) == from);
+            let first = candidates.clone().find(|(_, guest)| guest.ready.is_none());
+            if let Some(number) = first.or_else(|| candidates.next()).map(|(number, _)| *number) {
                 drop(self.take(number));
             }
         }
@@ -291,6 +293,18 @@ mod tests {
         let _last = street.comes("10.0.0.20");
         assert!(gone(&mut other));
         assert_eq!(street.porch.len(), 8);
+    }
+
+    #[test]
+    fn when_it_is_full_who_has_spoken_stays_and_the_first_silent_one_goes() {
+        let mut street = Street::new(4);
+        let mut first = street.comes("10.0.0.1");
+        first.write_all(b"x").unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        street.porch.listen(Instant::now()).unwrap();
+        let mut silent = street.comes("10.0.0.2");
+        let _more: Vec<TcpStream> = (3..6).map(|n| street.comes(&format!("10.0.0.{n}"))).collect();
+        assert!(gone(&mut silent) && !gone(&mut first));
     }
 
     #[test]

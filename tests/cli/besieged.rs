@@ -47,15 +47,22 @@ fn apart(test: fn()) {
 }
 
 fn site() -> (Master, Host) {
+    site_for(30)
+}
+
+/// A server that serves so many at once.
+fn site_for(most: usize) -> (Master, Host) {
     let (server, client) = (Host::new(SERVER), Host::new("127.0.0.2"));
     server.meets(&client);
     server.write("srv/f", "one\n");
     for number in 0..50 {
         server.write(&format!("srv/d/{number}"), &format!("{number}\n"));
     }
-    let policy = "control:\n MaxConnections = ( 30 )\n AllowMultipleConnectionsFrom = ( 127. )\n\
-                  admit:\n $ROOT/srv 127.0.0.2 root=127.0.0.2\n";
-    (Master::start(server, policy), client)
+    let policy = format!(
+        "control:\n MaxConnections = ( {most} )\n AllowMultipleConnectionsFrom = ( 127. )\n\
+         admit:\n $ROOT/srv 127.0.0.2 root=127.0.0.2\n"
+    );
+    (Master::start(server, &policy), client)
 }
 
 /// A connection from an address of our choice.
@@ -361,4 +368,26 @@ fn half_open() {
     drop(held);
     served(&master, &client);
     assert!(!master.log().contains("panicked"));
+}
+
+#[test]
+fn of_a_thousand_that_come_at_the_same_moment_each_one_is_answered() {
+    apart(thousand);
+}
+
+fn thousand() {
+    assert!(descriptors() >= 8192, "too few descriptors for this test");
+    let (master, client) = site_for(2000);
+    let word = first_word(&client);
+    let from = |n: u32| IpAddr::V4(Ipv4Addr::from(0x7f0b_0001 + n));
+    let mut crowd: Vec<TcpStream> = (0..1000).map(|n| tcp_from(from(n), master.port).unwrap()).collect();
+    // They stand there without a word for longer than it takes to look at all of them.
+    thread::sleep(Duration::from_millis(300));
+    crowd.iter_mut().for_each(|tcp| tcp.write_all(&word).unwrap());
+    let unheard = crowd.iter_mut().filter_map(|tcp| {
+        tcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        tcp.read_exact(&mut [0]).err()
+    });
+    let unheard: Vec<io::Error> = unheard.collect();
+    assert!(unheard.is_empty(), "{} of 1000: {:?}", unheard.len(), unheard.first());
 }

@@ -95,6 +95,8 @@ fn say(control: &impl AsFd, kind: u8, text: &[u8]) -> io::Result<()> {
 
 fn begin(control: &OwnedFd, order: &Order, listener: TcpListener) -> io::Result<(Net, Door, String)> {
     let front = Front::new(order.key).map_err(io::Error::other)?;
+    // Before the filter: it asks for the limit of descriptors.
+    let door = Door::new(listener)?;
     // They are for the holder, which we end with.
     confine::ignore(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE])?;
     let missing = confine::confine(order.uid, order.gid)?;
@@ -107,7 +109,7 @@ fn begin(control: &OwnedFd, order: &Order, listener: TcpListener) -> io::Result<
         }),
         most: Arc::new(AtomicUsize::new(order.most)),
     };
-    Ok((net, Door::new(listener)?, missing.join("; ")))
+    Ok((net, door, missing.join("; ")))
 }
 
 /// The log goes to the holder.
