@@ -353,8 +353,21 @@ fn the_start_script_honours_its_variable_and_stops_what_it_started_var_01() {
          { /tmp/cfservd >/dev/null 2>&1 & echo $! >/var/opt/dsau/cfengine/cfservd.pid; } && \
          until [ \"$(cat /proc/$!/comm)\" = cfservd ]; do sleep 0.01; done",
     );
-    let said = lab.ok("master", &format!("{script} start && {script} status"));
+    // It has descriptors for a crowd, as the unit gives it, also where the shell has few.
+    let said = lab.ok(
+        "master",
+        &format!("ulimit -S -n 512; {script} start && {script} status"),
+    );
     assert!(said.contains("cfservd started."), "{said}");
+    let limits = "grep 'open files' /proc/$(cat /var/opt/dsau/cfengine/cfservd.pid)/limits";
+    let soft: u32 = lab
+        .ok("master", limits)
+        .split_whitespace()
+        .nth(3)
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(soft >= 8192, "{soft}");
 }
 
 #[test]
