@@ -154,7 +154,7 @@ impl Bench {
                     .flat_map(|words| words.split_whitespace()),
             )
             .env("DSAU_ROOT", self.root.path().join("server"))
-            .stderr(Stdio::null())
+            .stderr(Stdio::from(fs::File::create(self.log()).unwrap()))
             .spawn()
             .unwrap();
         let running = Running(child);
@@ -169,8 +169,17 @@ impl Bench {
         running
     }
 
+    /// What the server had to say.
+    fn log(&self) -> PathBuf {
+        self.root.path().join("log")
+    }
+
     /// One client: a connection, both greetings, the tree; gives its digest.
     fn ask(&self, client: usize, known: Option<[u8; 32]>) -> Option<[u8; 32]> {
+        self.try_ask(client, known).unwrap()
+    }
+
+    fn try_ask(&self, client: usize, known: Option<[u8; 32]>) -> Result<Option<[u8; 32]>, SourceError> {
         let options = Options {
             paths: self.paths(&format!("c{client}")),
             port: self.port,
@@ -179,12 +188,12 @@ impl Bench {
             bind: Some(address(client)),
             ..Options::default()
         };
-        let mut remote = connect(&SERVER.to_string(), &options).unwrap();
-        match remote.list(&self.tree(), &all(), known).unwrap() {
-            Listing::Unchanged => known,
+        let mut remote = connect(&SERVER.to_string(), &options)?;
+        match remote.list(&self.tree(), &all(), known)? {
+            Listing::Unchanged => Ok(known),
             Listing::Entries(entries, digest) => {
                 assert_eq!(entries.len(), self.files + 101);
-                Some(digest)
+                Ok(Some(digest))
             }
         }
     }
@@ -199,14 +208,14 @@ impl Bench {
             let before = running.cpu();
             let barrier = Barrier::new(clients + 1);
             let mut begun = Instant::now();
-            let times: Vec<f64> = thread::scope(|scope| {
+            let times: Vec<Result<f64, SourceError>> = thread::scope(|scope| {
                 let one = |client| {
                     let barrier = &barrier;
                     let work = move || {
                         barrier.wait();
                         let start = Instant::now();
-                        assert_eq!(self.ask(client, known), known);
-                        start.elapsed().as_secs_f64()
+                        assert_eq!(self.try_ask(client, known)?, known);
+                        Ok(start.elapsed().as_secs_f64())
                     };
                     thread::Builder::new()
                         .stack_size(STACK)
@@ -219,7 +228,14 @@ impl Bench {
                 running.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
             walls.push(begun.elapsed().as_secs_f64());
-            each.extend(times);
+            let (served, failed): (Vec<_>, Vec<_>) = times.into_iter().partition(Result::is_ok);
+            if let Some(Err(why)) = failed.first() {
+                let log = fs::read_to_string(self.log()).unwrap();
+                let lines: Vec<&str> = log.lines().collect();
+                println!("{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+                panic!("{} of {clients} were not served: {why}", failed.len());
+            }
+            each.extend(served.into_iter().flatten());
             cpus.push(running.cpu() - before);
             thread::sleep(SETTLED);
         }
