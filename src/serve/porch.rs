@@ -150,7 +150,13 @@ impl Porch {
         };
         let left = events.intersects(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
         let mut word = [0; WORD];
-        let ready = match guest.tcp.peek(&mut word) {
+        let said = loop {
+            match guest.tcp.peek(&mut word) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                said => break said,
+            }
+        };
+        let ready = match said {
             Ok(0) => None,
             Ok(count) => Some(whole(word.get(..count).unwrap_or_default())),
             Err(error) => (error.kind() == io::ErrorKind::WouldBlock).then_some(false),
