@@ -19,6 +19,8 @@ use crate::tls::refuse;
 const PORCH: u64 = 4096;
 /// So many are taken in before it is looked who has said a word, so that in a crowd nobody is sent off unheard.
 const BURST: usize = 64;
+/// So often in one go: in a flood there is other work, too.
+const BURSTS: usize = 64;
 /// How often it is looked who stands on the porch for too long.
 const LOOK: Duration = Duration::from_millis(100);
 /// How soon those who wait for a place are looked at again.
@@ -80,15 +82,14 @@ impl Door {
         self.places.taken()
     }
 
-    /// Takes every connection that is waiting, and lets in who has said a first word, where there is room for so many.
+    /// Takes the connections that are waiting, and lets in who has said a first word, where there is room for so many.
     /// Gives the time after which it is to be called again even if nothing happens.
     pub fn accept(&self, most: usize, limits: &Limits, serve: &Serve) -> Option<Duration> {
         let mut guard = self.porch();
         let (porch, looked) = &mut *guard;
         let now = Instant::now();
-        let mut more = true;
-        while more {
-            more = self.take_in(porch, now);
+        for _ in 0..BURSTS {
+            let more = self.take_in(porch, now);
             if let Err(error) = porch.listen(now) {
                 ::log::error!("cannot wait for connections: {error}");
             }
@@ -101,6 +102,9 @@ impl Door {
             );
             for (guest, seat) in admitted {
                 self.begin(most, guest.tcp, guest.address, seat, serve);
+            }
+            if !more {
+                break;
             }
         }
         if now.saturating_duration_since(*looked) >= LOOK {

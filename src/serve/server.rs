@@ -213,7 +213,7 @@ impl Server {
         }
     }
 
-    /// Takes every connection that is waiting, and lets in who has said a first word. Gives the time after which it is to
+    /// Takes the connections that are waiting, and lets in who has said a first word. Gives the time after which it is to
     /// be called again even if nothing happens.
     pub fn accept(&self) -> Option<Duration> {
         match &self.front {
