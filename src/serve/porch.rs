@@ -1,6 +1,6 @@
 //! Connections that have not said a whole first word yet. They stand here without a thread: who is silent, or says one byte
-//! a second, costs a descriptor, and when there are too many, who came first goes first. A client greets as soon as it is
-//! connected, so it is through before its turn to go comes.
+//! a second, costs a descriptor, and when there are too many, the first of them goes first. A client greets as soon as it is
+//! connected, and is heard before its turn to go comes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
