@@ -79,7 +79,7 @@ impl Porch {
     }
 
     /// One more. The first of its neighbourhood goes when that has a quarter of the room, the first of all when it is full;
-    /// of those who wait for a place only where nobody is silent.
+    /// of those who wait for a place only where nobody else was silent before this moment.
     pub fn add(&mut self, tcp: TcpStream, address: IpAddr, now: Instant) -> io::Result<()> {
         let from = neighbourhood(address);
         let crowded = self.neighbours.get(&from).copied().unwrap_or(0) >= self.most / 4;
@@ -88,7 +88,9 @@ impl Porch {
                 .guests
                 .iter()
                 .filter(|(_, guest)| !crowded || neighbourhood(guest.address) == from);
-            let first = candidates.clone().find(|(_, guest)| guest.ready.is_none());
+            // Who comes in this very moment was not listened to yet.
+            let silent = |guest: &Guest| guest.ready.is_none() && guest.since < now;
+            let first = candidates.clone().find(|(_, guest)| silent(guest));
             if let Some(number) = first.or_else(|| candidates.next()).map(|(number, _)| *number) {
                 drop(self.take(number));
             }
@@ -243,10 +245,14 @@ mod tests {
 
         /// Somebody comes, from wherever that is said to be.
         fn comes(&mut self, from: &str) -> TcpStream {
+            self.comes_at(from, Instant::now())
+        }
+
+        fn comes_at(&mut self, from: &str, now: Instant) -> TcpStream {
             let near = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
             near.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
             let (far, _) = self.listener.accept().unwrap();
-            self.porch.add(far, from.parse().unwrap(), Instant::now()).unwrap();
+            self.porch.add(far, from.parse().unwrap(), now).unwrap();
             near
         }
 
@@ -311,6 +317,19 @@ mod tests {
         let mut silent = street.comes("10.0.0.2");
         let _more: Vec<TcpStream> = (3..6).map(|n| street.comes(&format!("10.0.0.{n}"))).collect();
         assert!(gone(&mut silent) && !gone(&mut first));
+    }
+
+    #[test]
+    fn who_comes_in_the_same_moment_to_a_full_porch_is_not_sent_off_unheard() {
+        let mut street = Street::new(4);
+        let mut spoken: Vec<TcpStream> = (1..5).map(|n| street.comes(&format!("10.0.0.{n}"))).collect();
+        spoken.iter_mut().for_each(|near| near.write_all(b"x").unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+        street.porch.listen(Instant::now()).unwrap();
+        let now = Instant::now();
+        let mut pair = ["10.0.0.8", "10.0.0.9"].map(|from| street.comes_at(from, now));
+        assert!(pair.iter_mut().all(|near| !gone(near)));
+        assert_eq!(street.ready(), [[10, 0, 0, 3], [10, 0, 0, 4]].map(IpAddr::from));
     }
 
     #[test]
