@@ -52,6 +52,8 @@ pub(super) struct Child {
     log: Vec<u8>,
     // The end that ssh opens through /proc; held so that the other end does not see the end of the stream before.
     log_end: Option<OwnedFd>,
+    /// What is to be started, as long as the connection for it is being made.
+    launch: Option<Arc<Launch>>,
     /// The connection, until the session on it is open.
     connection: Option<TcpStream>,
     /// Which of the two outputs have come to the mark of a command that has ended; its status, and since when both have.
@@ -92,17 +94,18 @@ fn begin(index: usize, job: &Job) -> Option<Box<dyn Talk>> {
 impl Child {
     /// Starts a job: over the kept connection where there is one, else as a process. `apart`: in a group of its own.
     pub fn start(index: usize, job: &Job, attempt: u32, way: Way, apart: bool) -> io::Result<Self> {
-        let Some(kept) = job.launch.kept.as_ref().filter(|_| way == Way::Kept) else {
-            return Self::process(index, job, attempt, &job.launch, apart);
+        let launch = job.launch();
+        let Some(kept) = launch.kept.as_ref().filter(|_| way == Way::Kept) else {
+            return Self::process(index, job, attempt, &launch, apart);
         };
         let none_there = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
         match Self::session(index, job, attempt, kept) {
             Ok(child) => Ok(child),
             Err(error) if none_there.contains(&error.kind()) => match &kept.hold {
-                Some(hold) => Self::connecting(index, attempt, hold, apart),
-                None => Self::keeping(index, job, attempt, kept, apart),
+                Some(hold) => Self::connecting(index, attempt, &launch, hold, apart),
+                None => Self::keeping(index, job, attempt, &launch, apart),
             },
-            Err(_) => Self::process(index, job, attempt, &job.launch, apart),
+            Err(_) => Self::process(index, job, attempt, &launch, apart),
         }
     }
 
@@ -119,6 +122,7 @@ impl Child {
             talk: None,
             log: Vec::new(),
             log_end: None,
+            launch: None,
             connection: None,
             marked: [false; 2],
             over: None,
@@ -129,9 +133,9 @@ impl Child {
     }
 
     /// An ssh of its own that leaves its connection behind. It clears away the socket of one that died.
-    fn keeping(index: usize, job: &Job, attempt: u32, kept: &Kept, apart: bool) -> io::Result<Self> {
-        let mut child = Self::process(index, job, attempt, &job.launch.keeping(), apart)?;
-        child.kept = Some(kept.socket.clone());
+    fn keeping(index: usize, job: &Job, attempt: u32, launch: &Launch, apart: bool) -> io::Result<Self> {
+        let mut child = Self::process(index, job, attempt, &launch.keeping(), apart)?;
+        child.kept = launch.kept.as_ref().map(|kept| kept.socket.clone());
         Ok(child)
     }
 

@@ -30,6 +30,7 @@ pub use stop::{At, Stop};
 pub use window::{default_window, widest_window};
 pub use wrap::{Bond, SCRIPT_LIMIT, Sizes, Wrap};
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::hosts::Host;
-use crate::remote::{Launch, Mark, Trouble};
+use crate::remote::{Launch, Mark, Ssh, Trouble};
 
 /// The longest line that is kept whole, in bytes; a longer one is cut here, and what follows is a line of its own.
 pub const LINE_LIMIT: usize = 256 * 1024;
@@ -49,12 +50,37 @@ pub struct Job {
     /// The host, as it is shown.
     pub host: Host,
     /// What to start.
-    pub launch: Launch,
+    pub start: Start,
     /// Its standard input.
     pub input: Input,
 }
 
 impl Job {
+    /// A command over ssh, which is shared by all that have the same.
+    pub fn over(ssh: &Arc<Ssh>, host: Host, command: &Arc<[OsString]>, input: Input) -> Self {
+        Job {
+            host,
+            start: Start::Over(Arc::clone(ssh), Arc::clone(command)),
+            input,
+        }
+    }
+
+    /// The process to start now.
+    fn launch(&self) -> Arc<Launch> {
+        match &self.start {
+            Start::Over(ssh, command) => Arc::new(ssh.launch(&self.host, command)),
+            Start::Launch(launch) => Arc::clone(launch),
+        }
+    }
+
+    /// The words that the remote shell reads, joined with blanks as ssh does it; none for a process of another kind.
+    fn remote_command(&self) -> Option<OsString> {
+        match &self.start {
+            Start::Over(_, command) => Some(command.join(OsStr::new(" "))),
+            Start::Launch(_) => None,
+        }
+    }
+
     /// What became of it.
     fn report(&self, state: State, took: Duration, attempts: u32) -> Report {
         Report {
@@ -63,6 +89,22 @@ impl Job {
             took,
             attempts,
         }
+    }
+}
+
+/// What is started for a host.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// A command over ssh. Its command line is put together when the host's turn comes: those that wait, be they ten
+    /// thousand, have nothing of their own.
+    Over(Arc<Ssh>, Arc<[OsString]>),
+    /// A process whose command line is known.
+    Launch(Arc<Launch>),
+}
+
+impl From<Launch> for Start {
+    fn from(launch: Launch) -> Self {
+        Start::Launch(Arc::new(launch))
     }
 }
 

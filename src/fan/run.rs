@@ -208,7 +208,7 @@ impl Loop<'_> {
                     return;
                 }
                 Err(error) => {
-                    let program = self.jobs[next.job].launch.argv.first().cloned().unwrap_or_default();
+                    let program = self.jobs[next.job].launch().argv.first().cloned().unwrap_or_default();
                     let why = format!("cannot start {}: {}", program.to_string_lossy(), plain(&error));
                     self.report(next.job, State::NotStarted(why), Duration::ZERO, next.attempt);
                 }

@@ -5,6 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::tests::started;
 use super::*;
 use crate::remote::{Cause, Hold, Kept, mux};
 
@@ -22,7 +23,7 @@ impl Sink for Lines {
 fn job(socket: &Path) -> Job {
     Job {
         host: Host::named("h").unwrap(),
-        launch: Launch {
+        start: Launch {
             argv: vec!["/bin/sh".into(), "-c".into(), "echo plain".into()],
             ssh: false,
             kept: Some(Kept {
@@ -33,7 +34,8 @@ fn job(socket: &Path) -> Job {
                 hold: None,
             }),
             env: Vec::new(),
-        },
+        }
+        .into(),
         input: Input::Held,
     }
 }
@@ -52,7 +54,7 @@ fn held(script: &str, answer: &[u8], listens: bool) -> (State, Vec<String>, Stri
     std::fs::write(&ssh, format!("#!/bin/sh\n{names} O={}\n{script}\n", ready.display())).unwrap();
     std::fs::set_permissions(&ssh, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let mut job = job(&wanted);
-    job.launch.kept.as_mut().unwrap().hold = Some(Hold {
+    started(&mut job).kept.as_mut().unwrap().hold = Some(Hold {
         name: "127.0.0.1".into(),
         port,
         patience: Duration::from_secs(5),
@@ -155,7 +157,7 @@ fn owner(answer: &[u8], then: Then) -> (State, Vec<String>) {
     let answer = answer.to_vec();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let wanted = job(Path::new("x")).launch.kept.unwrap().request.len() + 3;
+        let wanted = job(Path::new("x")).launch().kept.as_ref().unwrap().request.len() + 3;
         let mut request = vec![0; wanted];
         stream.read_exact(&mut request).unwrap();
         let listener = (then != Then::Gone).then_some(listener);

@@ -6,13 +6,22 @@ use std::time::Instant;
 fn job(name: &str, text: &str) -> Job {
     Job {
         host: Host::named(name).unwrap(),
-        launch: Launch {
+        start: Launch {
             argv: vec!["/bin/sh".into(), "-c".into(), text.into()],
             ssh: false,
             kept: None,
             env: Vec::new(),
-        },
+        }
+        .into(),
         input: Input::Nothing,
+    }
+}
+
+/// What a job starts, to be changed.
+pub(super) fn started(job: &mut Job) -> &mut Launch {
+    match &mut job.start {
+        Start::Launch(launch) => Arc::make_mut(launch),
+        Start::Over(..) => unreachable!("the jobs of these tests are made with their command line"),
     }
 }
 
@@ -180,7 +189,7 @@ fn a_fed_input_is_given_whole_and_then_stays_open() {
         job("b", "exec <&-; sleep 0.2; exit 3"),
     ];
     for job in &mut jobs {
-        job.launch.argv[0] = "/bin/bash".into();
+        started(job).argv[0] = "/bin/bash".into();
         job.input = Input::Fed(Arc::clone(&spool));
     }
     let answers = ask(&jobs, &Options::default(), None, 1000).unwrap();
@@ -198,7 +207,7 @@ fn without_input_a_command_that_reads_ends_at_once() {
 #[test]
 fn what_cannot_be_started_is_named() {
     let mut bad = job("a", "");
-    bad.launch.argv[0] = "/nowhere/ssh".into();
+    started(&mut bad).argv[0] = "/nowhere/ssh".into();
     let (reports, _) = run_all(&[bad], &Options::default());
     assert_eq!(
         states(&reports),
@@ -223,12 +232,13 @@ fn stand_in(dir: &std::path::Path, name: &str) -> Job {
     }
     Job {
         host: Host::named(name).unwrap(),
-        launch: Launch {
+        start: Launch {
             argv: vec![program.into(), "--".into(), name.into()],
             ssh: true,
             kept: None,
             env: Vec::new(),
-        },
+        }
+        .into(),
         input: Input::Nothing,
     }
 }

@@ -107,12 +107,6 @@ impl Launch {
         argv
     }
 
-    /// The words that the remote shell reads, joined with blanks as ssh does it; none for a command of this machine.
-    pub fn remote_command(&self) -> Option<OsString> {
-        let host = self.argv.iter().position(|word| word == "--").filter(|_| self.ssh)?;
-        Some(self.argv.get(host + 2..)?.join(OsStr::new(" ")))
-    }
-
     /// The same, with a connection that stays when the command has ended.
     pub fn keeping(&self) -> Launch {
         let mut launch = self.clone();

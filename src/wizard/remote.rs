@@ -256,7 +256,7 @@ fn jobs(calls: &[Call<'_>]) -> io::Result<Vec<Job>> {
         };
         let host = Host::named(name).map_err(io::Error::other)?;
         jobs.push(Job {
-            launch: ssh.launch(&host, &line(order)),
+            start: ssh.launch(&host, &line(order)).into(),
             host,
             input,
         });

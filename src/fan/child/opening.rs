@@ -7,6 +7,7 @@ use std::os::linux::net::TcpStreamExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
@@ -19,15 +20,22 @@ use super::{Child, Work, log};
 use crate::fan::Job;
 use crate::fan::pipes::Pipe;
 use crate::remote::keep::lives;
-use crate::remote::{Hold, Kept};
+use crate::remote::{Hold, Kept, Launch};
 
 /// How much a thread that looks up a name needs, in bytes.
 const STACK: usize = 256 * 1024;
 
 impl Child {
-    pub(super) fn connecting(index: usize, attempt: u32, hold: &Hold, apart: bool) -> io::Result<Self> {
+    pub(super) fn connecting(
+        index: usize,
+        attempt: u32,
+        launch: &Arc<Launch>,
+        hold: &Hold,
+        apart: bool,
+    ) -> io::Result<Self> {
         let work = Work::Connecting(Connecting::start(hold)?);
         let mut child = Self::of(index, attempt, work, true);
+        child.launch = Some(Arc::clone(launch));
         child.apart = apart;
         Ok(child)
     }
@@ -48,13 +56,17 @@ impl Child {
         let holder = Holder::new(process, connection, made, &kept.socket);
         let mut child = Self::of(self.job, self.attempt, Work::Holder(holder), true);
         (child.pipes, child.log_end) = ([None, err, Some(log)], Some(end));
+        child.launch.clone_from(&self.launch);
         Ok(child)
     }
 
     /// Takes the next step on the way to a session, where one is due: from the connection to the ssh that logs in on it,
     /// from there to the session. `died`: as with [`Child::ended`]. When this fails nothing has begun on the host.
     pub fn advance(&mut self, job: &Job, died: bool, now: Instant) -> io::Result<()> {
-        let Some(kept) = job.launch.kept.as_ref().filter(|_| !self.stopping()) else {
+        let Some(launch) = self.launch.clone().filter(|_| !self.stopping()) else {
+            return Ok(());
+        };
+        let Some(kept) = &launch.kept else {
             return Ok(());
         };
         let Some(hold) = &kept.hold else {
@@ -65,7 +77,7 @@ impl Child {
                 None => return Ok(()),
                 Some(Some(connection)) => self.holder(kept, hold, connection)?,
                 // What is wrong is told by ssh, which also knows other ways.
-                Some(None) => Self::keeping(self.job, job, self.attempt, kept, self.apart)?,
+                Some(None) => Self::keeping(self.job, job, self.attempt, &launch, self.apart)?,
             },
             Work::Holder(_) if !died => return Ok(()),
             Work::Holder(holder) => {

@@ -40,7 +40,7 @@ fn deliver(parcel: Parcel, order: Order) -> Sent {
     let delivery = Delivery::new(parcel, order);
     let job = Job {
         host: Host::parse("here").unwrap(),
-        launch: remote::local(&delivery.command()),
+        start: remote::local(&delivery.command()).into(),
         input: delivery.input(0),
     };
     let mut heard = Heard::default();

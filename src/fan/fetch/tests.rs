@@ -30,7 +30,7 @@ fn get(sources: &[PathBuf], place: &Path, recursive: bool, keep: bool) -> (Vec<S
     let fetch = Fetch::new(sources, place, vec!["h1".into(), "h2".into()], recursive, keep).unwrap();
     let job = |host: &str| Job {
         host: Host::parse(host).unwrap(),
-        launch: remote::local(&fetch.command()),
+        start: remote::local(&fetch.command()).into(),
         input: fetch.input(),
     };
     let mut heard = Heard::default();

@@ -44,21 +44,17 @@ pub fn serve(number: usize, all: usize, stop: &Stop) -> io::Result<()> {
         (Reads::Held, _) => Input::Held,
         _ => Input::Nothing,
     };
-    let ssh = Ssh {
+    let ssh = Arc::new(Ssh {
         connect_seconds: order.connect_seconds,
         user: order.user.clone(),
         options: order.ssh_options.clone(),
         ..Ssh::default()
-    };
-    let range = share(number, all, order.hosts.len());
-    let jobs = order.hosts[range.clone()].iter().map(|(name, command)| {
-        let host = host(name)?;
-        Ok(Job {
-            launch: ssh.launch(&host, &[order.command(*command)]),
-            host,
-            input: reads.clone(),
-        })
     });
+    let commands: Vec<Arc<[_]>> = (0..order.commands.len()).map(|at| [order.command(at)].into()).collect();
+    let range = share(number, all, order.hosts.len());
+    let jobs = order.hosts[range.clone()]
+        .iter()
+        .map(|(name, command)| Ok(Job::over(&ssh, host(name)?, &commands[*command], reads.clone())));
     let jobs = jobs.collect::<io::Result<Vec<Job>>>()?;
     let options = Options {
         window: order.window.clamp(1, super::super::widest_window()),

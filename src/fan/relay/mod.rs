@@ -69,7 +69,7 @@ impl Order {
         let mut hosts = Vec::with_capacity(jobs.len());
         let mut last: Option<OsString> = None;
         for job in jobs {
-            let command = job.launch.remote_command();
+            let command = job.remote_command();
             let command = command.ok_or_else(|| io::Error::other("a gateway cannot run a command of this machine"))?;
             if last.as_ref() != Some(&command) {
                 commands.push(command.as_bytes().escape_bytes().to_string());

@@ -22,7 +22,7 @@ const CHATTER: usize = 200;
 pub fn run(
     jobs: &[Job],
     gateways: &[Host],
-    ssh: &Ssh,
+    ssh: &Arc<Ssh>,
     options: &Options,
     stop: Option<&Stop>,
     sink: &mut dyn Sink,
@@ -32,11 +32,12 @@ pub fn run(
     let asked = (1..=count).zip(gateways).map(|(number, gateway)| {
         // A login that is not interactive may not know where the suite is.
         let command = format!("PATH=$PATH:/opt/dsau/bin; export PATH; exec cexec --relay {number}/{count}");
-        Job {
-            host: gateway.clone(),
-            launch: ssh.launch(gateway, &script(&command, &[])),
-            input: Input::Fed(Arc::clone(&order)),
-        }
+        Job::over(
+            ssh,
+            gateway.clone(),
+            &script(&command, &[]).into(),
+            Input::Fed(Arc::clone(&order)),
+        )
     });
     // The gateways, and behind them the hosts, which are held back as long as a gateway may serve them.
     let all: Vec<Job> = asked.chain(jobs.iter().cloned()).collect();

@@ -1,6 +1,7 @@
 use super::*;
 use crate::remote::{Cause, Trouble};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn states() -> impl Strategy<Value = State> {
     let trouble = ".*".prop_map(|said| {
@@ -68,17 +69,13 @@ proptest! {
 
 #[test]
 fn an_order_carries_hosts_commands_of_any_bytes_and_what_they_read() {
-    let ssh = Ssh {
+    let ssh = Arc::new(Ssh {
         user: Some("root".into()),
         ..Ssh::default()
-    };
+    });
     let job = |name: &str, command: &[u8]| {
-        let host = Host::parse(name).unwrap();
-        Job {
-            launch: ssh.launch(&host, &[OsString::from_vec(command.to_vec()), "x y".into()]),
-            host,
-            input: Input::Held,
-        }
+        let words = [OsString::from_vec(command.to_vec()), "x y".into()];
+        Job::over(&ssh, Host::parse(name).unwrap(), &words.into(), Input::Held)
     };
     let jobs = [job("joe@a:22", b"--"), job("b", b"\xff\n'"), job("[::1]:7", b"\xff\n'")];
     let order = Order::of(&jobs, &ssh, &Options::default()).unwrap();
@@ -93,7 +90,7 @@ fn an_order_carries_hosts_commands_of_any_bytes_and_what_they_read() {
     assert_eq!(read.command(1).as_bytes(), b"\xff\n' x y");
     assert_eq!(host(&read.hosts[2].0).unwrap(), jobs[2].host);
     let local = Job {
-        launch: crate::remote::local(&["ls".into()]),
+        start: crate::remote::local(&["ls".into()]).into(),
         ..jobs[0].clone()
     };
     assert!(Order::of(&[local], &ssh, &Options::default()).is_err());

@@ -148,7 +148,7 @@ impl Trust<'_> {
     pub fn look(&self, hosts: &[Host], effective: &[Effective]) -> io::Result<Vec<Seen>> {
         let job = |host: &Host| Job {
             host: host.clone(),
-            launch: self.loud(host, &["echo".into(), MARK.into()]),
+            start: self.loud(host, &["echo".into(), MARK.into()]).into(),
             input: Input::Nothing,
         };
         let answers = self.ask(&hosts.iter().map(job).collect::<Vec<_>>())?;
@@ -273,7 +273,7 @@ impl Trust<'_> {
                 let (launch, _sealed) = self.with_password(offer, &command, program)?;
                 let job = Job {
                     host: offer.host.clone(),
-                    launch,
+                    start: launch.into(),
                     input,
                 };
                 self.ask(&[job])?.pop()
@@ -308,7 +308,7 @@ impl Trust<'_> {
             let (before, begun) = (children()?, Instant::now());
             let job = Job {
                 host: host.clone(),
-                launch: launch.clone(),
+                start: launch.clone().into(),
                 input: Input::Nothing,
             };
             if !self.ask(&[job])?.iter().all(|answer| answer.report.state.is_ok()) {

@@ -140,12 +140,13 @@ impl Trust<'_> {
                 user: None,
                 port: None,
             },
-            launch: Launch {
+            start: Launch {
                 argv,
                 ssh: false,
                 kept: None,
                 env: Vec::new(),
-            },
+            }
+            .into(),
             input: Input::Spool(Arc::new(Spool::of(input.as_bytes())?)),
         };
         let answers = self.ask(&[job])?;

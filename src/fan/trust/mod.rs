@@ -77,12 +77,8 @@ impl Trust<'_> {
 
     /// Runs one command on each host.
     fn on_each(&self, hosts: &[Host], command: &[OsString], input: Input) -> io::Result<Vec<Answer>> {
-        let ssh = self.ssh(true);
-        let job = |host: &Host| Job {
-            host: host.clone(),
-            launch: ssh.launch(host, command),
-            input: input.clone(),
-        };
+        let (ssh, command) = (Arc::new(self.ssh(true)), command.into());
+        let job = |host: &Host| Job::over(&ssh, host.clone(), &command, input.clone());
         self.ask(&hosts.iter().map(job).collect::<Vec<_>>())
     }
 
@@ -100,7 +96,7 @@ impl Trust<'_> {
             launch.ssh = false;
             Job {
                 host: host.clone(),
-                launch,
+                start: launch.into(),
                 input: Input::Nothing,
             }
         };
@@ -121,7 +117,7 @@ impl Trust<'_> {
         let seconds = self.ssh.connect_seconds.to_string();
         let job = |(host, known): (&Host, &Effective)| Job {
             host: host.clone(),
-            launch: Launch {
+            start: Launch {
                 argv: vec![
                     program.clone().into(),
                     "-T".into(),
@@ -134,7 +130,8 @@ impl Trust<'_> {
                 ssh: false,
                 kept: None,
                 env: Vec::new(),
-            },
+            }
+            .into(),
             input: Input::Nothing,
         };
         let answers = self.ask(&hosts.iter().zip(effective).map(job).collect::<Vec<_>>())?;
@@ -220,7 +217,7 @@ impl Trust<'_> {
         };
         let job = Job {
             host,
-            launch,
+            start: launch.into(),
             input: Input::Nothing,
         };
         match self.ask(&[job])?.pop() {

@@ -195,7 +195,7 @@ impl Trust<'_> {
             sealed.extend(pipe);
             jobs.push(Job {
                 host: offer.host.clone(),
-                launch,
+                start: launch.into(),
                 input: Input::Spool(Arc::clone(&input)),
             });
         }

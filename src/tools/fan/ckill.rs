@@ -109,7 +109,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     if targets.only_shown(&matches) {
         return Ok(Exit::Done);
     }
-    let survey = Survey::ask(TOOL.name, &targets, &Input::Nothing, |_, _| Some(listing()))?;
+    let survey = Survey::ask(TOOL.name, &targets, &Input::Nothing, listing())?;
     let labels = targets.labels();
     let mut hit: Vec<(usize, Vec<Process>)> = Vec::new();
     for (label, answer) in survey.good() {
@@ -147,7 +147,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     if !matches.get_flag("force") && !agreed(&format!("{signal} to {processes} on {on}"))? {
         return Ok(Exit::Failed);
     }
-    let killed = Survey::ask(TOOL.name, &targets, &Input::Nothing, |at, _| {
+    let killed = Survey::each(TOOL.name, &targets, &Input::Nothing, |at| {
         let (_, found) = hit.iter().find(|(host, _)| *host == at)?;
         let name = signal.as_str().trim_start_matches("SIG").to_string();
         let mut words = vec![name];
@@ -155,7 +155,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
             words.extend([process.pid.to_string(), process.started.to_string()]);
         }
         let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
-        Some(script(KILL, &words))
+        Some(script(KILL, &words).into())
     })?;
     for (label, answer) in killed.labels.iter().zip(&killed.answers) {
         let done = String::from_utf8_lossy(&answer.out).lines().count();

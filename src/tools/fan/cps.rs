@@ -74,11 +74,11 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     if !words.is_empty() {
         let mut command = vec![OsString::from("ps")];
         command.extend(words);
-        let survey = Survey::ask(TOOL.name, &targets, &Input::Nothing, |_, _| Some(command.clone()))?;
+        let survey = Survey::ask(TOOL.name, &targets, &Input::Nothing, command)?;
         as_it_is(&survey)?;
         return Ok(survey.status());
     }
-    let survey = Survey::ask(TOOL.name, &targets, &Input::Nothing, |_, _| Some(listing()))?;
+    let survey = Survey::ask(TOOL.name, &targets, &Input::Nothing, listing())?;
     let mut found: Vec<(&str, Process)> = Vec::new();
     for (host, answer) in survey.good() {
         let all = parse(&String::from_utf8_lossy(&answer.out));

@@ -91,7 +91,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     if targets.only_shown(&matches) {
         return Ok(Exit::Done);
     }
-    let survey = Survey::ask(TOOL.name, &targets, &Input::Nothing, |_, _| Some(script(ASK, &[])))?;
+    let survey = Survey::ask(TOOL.name, &targets, &Input::Nothing, script(ASK, &[]))?;
     let said = |(host, answer): (&str, &crate::fan::Answer)| Line::parse(host, &String::from_utf8_lossy(&answer.out));
     let mut lines: Vec<Line> = survey.good().filter_map(said).collect();
     let by = matches.get_one::<String>("sort").map_or("load", String::as_str);

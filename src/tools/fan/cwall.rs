@@ -75,6 +75,6 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
         message.push(b'\n');
     }
     let input = Input::Spool(Arc::new(Spool::of(&message).map_err(internal)?));
-    let survey = Survey::ask(TOOL.name, &targets, &input, |_, _| Some(vec!["wall".into()]))?;
+    let survey = Survey::ask(TOOL.name, &targets, &input, vec!["wall".into()])?;
     Ok(survey.status())
 }

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::targets::Targets;
 use crate::diag::{Exit, Fail, Out, harmless, relay_line, stderr_line};
-use crate::fan::{self, Answer, Input, Job, State, Stop};
-use crate::hosts::Host;
+use crate::fan::{self, Answer, Input, State, Stop};
 use crate::remote;
 
 /// More of one answer is not kept.
@@ -25,22 +25,24 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Asks all hosts; `command` gives what is run on each, or nothing where a host is left out. What went wrong is said.
-    pub fn ask(
+    /// Asks all hosts the same. What went wrong is said.
+    pub fn ask(prog: &'static str, targets: &Targets, input: &Input, command: Vec<OsString>) -> Result<Survey, Fail> {
+        let command: Arc<[OsString]> = command.into();
+        Survey::each(prog, targets, input, |_| Some(Arc::clone(&command)))
+    }
+
+    /// As [`Survey::ask`]; `command` gives what is run on the host with this number, or nothing where it is left out.
+    pub fn each(
         prog: &'static str,
         targets: &Targets,
         input: &Input,
-        command: impl Fn(usize, &Host) -> Option<Vec<OsString>>,
+        command: impl Fn(usize) -> Option<Arc<[OsString]>>,
     ) -> Result<Survey, Fail> {
         let internal = |error: io::Error| Fail::new(Exit::Internal, "cannot run anything").because(error);
         let (mut jobs, mut labels) = (Vec::new(), Vec::new());
         for (at, (host, label)) in targets.hosts.iter().zip(targets.labels()).enumerate() {
-            if let Some(command) = command(at, host) {
-                jobs.push(Job {
-                    launch: targets.launch(host, &command),
-                    host: host.clone(),
-                    input: input.clone(),
-                });
+            if let Some(command) = command(at) {
+                jobs.push(targets.job(host, &command, input.clone()));
                 labels.push(label);
             }
         }

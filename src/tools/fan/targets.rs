@@ -2,15 +2,16 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::diag::{Exit, Fail};
 use crate::fan::report::Run;
-use crate::fan::{self, Options};
+use crate::fan::{self, Input, Job, Options};
 use crate::hosts::{self, Choice, GroupName, GroupText, Groups, Host, HostSet, ListError, Sources};
-use crate::remote::{self, Keep, Launch, Mark, Ssh};
+use crate::remote::{self, Keep, Mark, Ssh};
 use crate::sys::Paths;
 
 /// Connections of so many hosts are kept unasked: each takes a process of 1.4 MiB as long as it is there.
@@ -121,7 +122,7 @@ pub struct Targets {
     /// True: nothing named any host, so the command runs on this machine, without ssh (dsau.md 2.7).
     pub local: bool,
     /// How ssh is called.
-    pub ssh: Ssh,
+    pub ssh: Arc<Ssh>,
     /// Window and time-outs.
     pub options: Options,
     /// True when the list was read from standard input, which then is used up.
@@ -180,7 +181,7 @@ impl Targets {
         Ok(Targets {
             hosts,
             local,
-            ssh,
+            ssh: Arc::new(ssh),
             options: Options {
                 window,
                 command_timeout: number("command")
@@ -196,10 +197,11 @@ impl Targets {
     /// Other hosts from now on.
     pub fn act_on(&mut self, matches: &ArgMatches, set: HostSet) -> Result<(), Fail> {
         self.local = matches.get_flag("local");
-        self.ssh.keep = match self.ssh.has_its_own_session() {
+        let keep = match self.ssh.has_its_own_session() {
             true => None,
             false => keep(matches, set.len(), self.local)?,
         };
+        Arc::make_mut(&mut self.ssh).keep = keep;
         self.hosts = set.into_iter().collect();
         Ok(())
     }
@@ -216,11 +218,15 @@ impl Targets {
         dry
     }
 
-    /// What to start for a host to run a command there.
-    pub fn launch(&self, host: &Host, command: &[OsString]) -> Launch {
+    /// A command on one of the hosts.
+    pub fn job(&self, host: &Host, command: &Arc<[OsString]>, input: Input) -> Job {
         match self.local {
-            true => remote::local(command),
-            false => self.ssh.launch(host, command),
+            true => Job {
+                host: host.clone(),
+                start: remote::local(command).into(),
+                input,
+            },
+            false => Job::over(&self.ssh, host.clone(), command, input),
         }
     }
 

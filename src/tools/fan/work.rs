@@ -134,11 +134,6 @@ pub fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString], wrap: &
         () => Bond::Tied,
     };
     let mark = targets.options.mark.as_ref();
-    let job = |host: &Host, command: &[OsString], input: &Input| Job {
-        launch: targets.launch(host, command),
-        host: host.clone(),
-        input: input.clone(),
-    };
     let hosts = targets.hosts.iter();
     if !wrap.is_empty() {
         let mut spool = if stdin { Spool::new() } else { Spool::in_memory() }.map_err(keep)?;
@@ -153,7 +148,7 @@ pub fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString], wrap: &
         let command = |rank, host: &Host| wrap.receive(&sizes, &host.name, rank, bond, mark);
         return Ok(hosts
             .enumerate()
-            .map(|(rank, host)| job(host, &command(rank, host), &input))
+            .map(|(rank, host)| targets.job(host, &command(rank, host).into(), input.clone()))
             .collect());
     }
     let input = match bond {
@@ -166,14 +161,14 @@ pub fn jobs(matches: &ArgMatches, targets: &Targets, words: &[OsString], wrap: &
         _ => words.to_vec(),
     };
     if !flag("subst") {
-        let command = tie(words);
-        return Ok(hosts.map(|host| job(host, &command, &input)).collect());
+        let command = tie(words).into();
+        return Ok(hosts.map(|host| targets.job(host, &command, input.clone())).collect());
     }
     let own = |(rank, host): (usize, &Host)| {
         let user = host.user.as_ref().or(targets.ssh.user.as_ref()).cloned();
         let user = user.unwrap_or_else(|| std::env::var("USER").unwrap_or_default());
         let words: Vec<OsString> = words.iter().map(|word| filled(word, &host.name, &user, rank)).collect();
-        job(host, &tie(&words), &input)
+        targets.job(host, &tie(&words).into(), input.clone())
     };
     Ok(hosts.enumerate().map(own).collect())
 }

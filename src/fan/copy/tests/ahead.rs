@@ -67,7 +67,7 @@ fn a_tar_that_has_not_read_yet_is_not_sent_all() {
     launch.env.push(("PATH".into(), OsString::from_vec(path)));
     let job = Job {
         host: Host::parse("here").unwrap(),
-        launch,
+        start: launch.into(),
         input: delivery.input(0),
     };
     let (ready, most) = (from.path().join("ready"), AtomicU64::new(0));

@@ -191,7 +191,7 @@ fn main(args: &[OsString]) -> Result<Exit, Fail> {
     let paths: Vec<&OsString> = matches.get_many::<OsString>("paths").unwrap_or_default().collect();
     let large = |path: &&&OsString| std::fs::metadata(path).is_ok_and(|meta| meta.is_dir() || meta.len() >= MUCH);
     if matches.get_flag("rcopy") || paths.iter().any(|path| large(&path)) {
-        targets.ssh.for_much();
+        Arc::make_mut(&mut targets.ssh).for_much();
     }
     let internal = |e: io::Error| Fail::new(Exit::Internal, "cannot run anything").because(e);
     let stop = Stop::catch().map_err(internal)?;
@@ -317,17 +317,13 @@ fn deliver(
     stop: &Stop,
     show: &mut Show,
 ) -> Result<Vec<Report>, Fail> {
-    let mut command: Option<(Arc<Delivery>, Vec<OsString>)> = None;
+    let mut command: Option<(Arc<Delivery>, Arc<[OsString]>)> = None;
     let job = |(host, _, delivery): &Served| {
         let words = match &command {
             Some((known, words)) if Arc::ptr_eq(known, delivery) => words,
-            _ => &command.insert((Arc::clone(delivery), delivery.command())).1,
+            _ => &command.insert((Arc::clone(delivery), delivery.command().into())).1,
         };
-        Job {
-            launch: targets.launch(host, words),
-            host: host.clone(),
-            input: delivery.input(first),
-        }
+        targets.job(host, words, delivery.input(first))
     };
     let jobs: Vec<Job> = served.iter().map(job).collect();
     show.first = first;

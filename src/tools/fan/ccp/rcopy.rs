@@ -55,12 +55,8 @@ pub(super) fn run(
         keep,
     )
     .map_err(|e| Fail::new(Exit::Failed, place.as_bytes().as_bstr()).because(e))?;
-    let command = fetch.command();
-    let job = |host| Job {
-        launch: targets.launch(host, &command),
-        host: host.clone(),
-        input: fetch.input(),
-    };
+    let command = fetch.command().into();
+    let job = |host| targets.job(host, &command, fetch.input());
     let jobs: Vec<Job> = targets.hosts.iter().map(job).collect();
     let mut show = display(matches, &targets.hosts, labels);
     let reports = fan::run(&jobs, &targets.options, Some(stop), &mut show)

@@ -112,11 +112,7 @@ fn pass_on(
             target.as_bytes(),
         ];
         arguments.extend(sources.iter().map(Vec::as_slice));
-        Job {
-            launch: targets.launch(host, &remote::carry(PASS, &arguments)),
-            host: host.clone(),
-            input: Input::Nothing,
-        }
+        targets.job(host, &remote::carry(PASS, &arguments).into(), Input::Nothing)
     };
     let jobs: Vec<Job> = well
         .iter()
