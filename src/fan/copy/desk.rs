@@ -22,6 +22,10 @@ const LIST: usize = 64 << 20;
 /// How many names a question may have in its line, and bytes.
 const FEW: (usize, usize) = (16, 2048);
 
+/// How many names the shell of a host takes apart itself, and bytes: all of them must fit into the arguments of a command,
+/// for which there are at least 128 KiB.
+const MANY: (usize, usize) = (4096, 64 << 10);
+
 /// From how many bytes on the far side may start openssl, which takes longer to begin and far shorter to compute.
 pub(super) const MUCH: u64 = 1 << 20;
 
@@ -343,7 +347,8 @@ impl Desk {
 /// names with one are not plain.
 fn list(verb: &str, names: &Arc<[u8]>, reply: &mut Reply) {
     let each = || names.split(|&b| b == 0).filter(|name| !name.is_empty());
-    if names.len() <= FEW.1 && each().count() <= FEW.0 && !names.contains(&b'\n') {
+    let count = if names.len() <= MANY.1 { each().count() } else { usize::MAX };
+    if names.len() <= FEW.1 && count <= FEW.0 && !names.contains(&b'\n') {
         let mut line = format!("{verb} -").into_bytes();
         for name in each() {
             line.push(b' ');
@@ -351,6 +356,11 @@ fn list(verb: &str, names: &Arc<[u8]>, reply: &mut Reply) {
         }
         line.extend_from_slice(b"\nend\n");
         return reply.bytes(line);
+    }
+    if count <= MANY.0 && names.iter().all(|b| matches!(b, 0 | b' '..=b'~')) {
+        reply.bytes(format!("{verb} ={}\n", names.len()));
+        reply.bytes(names.replace(b"\0", b"\n"));
+        return reply.bytes("end\n");
     }
     reply.bytes(format!("{verb} {}\n", names.len()));
     reply.say(Piece::Bytes(Arc::clone(names)));

@@ -1,11 +1,15 @@
 # The far side of a copy. It is spoken to on standard input and answers on standard output in lines that begin with
 # dsau-ccp; between look, list, links, hash, much and end come records, a line each, in which NUL stands for a newline.
 # $1: target; $2: "into" when it must be a directory, else "as"; $3: name of the only source; $4: "keep" to keep owner and
-# times of the source. $1, $3 and all names in lines are written for printf %b. Lists of names end each with NUL; a few
-# plain names may stand in the line of the question itself, after "-".
+# times of the source. $1, $3 and all names in lines are written for printf %b. The names of a question come in so many
+# bytes after its line, each with NUL at its end; or, after "=", each with a newline, which is only done with names of
+# printable ASCII. A few plain names may stand in the line itself, after "-".
 #
-# A process costs about a millisecond here, on each host at each copy: what the shell itself can do, it does.
-unset CDPATH
+# A process costs about a millisecond here, on each host at each copy: what the shell itself can do, it does. But it reads
+# byte by byte, each a system call.
+unset CDPATH IFS
+NEWLINE='
+'
 umask 077
 export LC_ALL=C
 stage=
@@ -23,21 +27,30 @@ word() {
     *) W=$1 ;;
     esac
 }
-# Runs a command ($3 ...) with the names of a question: so many bytes ($1), or the words of its line ($2).
+# Runs a command ($3 ...) with the names of a question ($1, $2).
 asked() {
     n=$1 names=$2
     shift 2
-    if [ "$n" = - ]; then
-        set -f
+    set -f
+    case $n in
+    -)
         for n in $names; do
             word "$n"
             set -- "$@" "$W"
         done
-        set +f
-        "$@"
-    else
-        take "$n" | xargs -0r "$@"
-    fi 2>/dev/null
+        ;;
+    =*)
+        names=$(take "${n#=}")
+        IFS=$NEWLINE
+        set -- "$@" $names
+        unset IFS
+        ;;
+    esac
+    set +f
+    case $n in
+    [0-9]*) take "$n" | xargs -0r "$@" ;;
+    *) "$@" ;;
+    esac 2>/dev/null
 }
 # So many bytes of standard input, and not one more.
 take() { dd bs=131072 iflag=fullblock,count_bytes "count=$1" status=none; }
@@ -63,7 +76,7 @@ fi
 cd -P -- "$P" || exit 1
 P=${PWD%/}
 uid= gid=
-while read -r k x id x; do
+while [ ! "$gid" ] && read -r k x id x; do
     case $k in
     Uid:) uid=$id ;;
     Gid:) gid=$id ;;
@@ -253,7 +266,7 @@ put() {
         put_all
     fi
     [ ! -s "$stage/x" ] || after
-    sync "$P/" 2>/dev/null
+    [ "$1" = few ] || sync "$P/" 2>/dev/null
     exit $bad
 }
 
@@ -264,15 +277,30 @@ put_few() {
         set -- "$@" "${n#*\*./}"
     done <../m
     sync -- "$@" 2>/dev/null
-    dev=$(stat -c %d .)
+    # The directories, and whether all of it is on one device.
     for n do
         t=$P/$n
+        set -- "$@" "${t%/*}/"
+        shift
+    done
+    one=1 dev=
+    for n in $(stat -c %d -- . "$@"); do
+        [ "${dev:=$n}" = "$n" ] || one=
+    done
+    while IFS= read -r n; do
+        n=${n#*\*./}
+        t=$P/$n to=./${n##*/}
         (
             enter "${t%/*}" || exit 1
-            label "$stage/d/$n" "./${n##*/}"
-            move "$stage/d/$n" "./${n##*/}"
+            label "$stage/d/$n" "$to"
+            if [ "$one" ]; then
+                mv -fT -- "$stage/d/$n" "$to"
+            else
+                move "$stage/d/$n" "$to"
+            fi
         ) || bad=1
-    done
+    done <../m
+    sync -- "$@" 2>/dev/null
 }
 
 put_all() {
@@ -292,7 +320,7 @@ while read -r verb a b c; do
     case $verb in
     look)
         case $a in
-        -) asked - "$b $c" stat --printf "$look\n" -- ;;
+        [-=]*) asked "$a" "$b $c" stat --printf "$look\n" -- ;;
         *) asked "$a" "" stat --printf "$look\0" -- | tr '\n\0' '\0\n' ;;
         esac
         ;;

@@ -79,3 +79,35 @@ fn a_few_files_are_not_put_through_a_link_that_came_meanwhile_nor_over_a_directo
     assert!(there.join("own/h").is_dir());
     assert_eq!(left(to.path()), [""; 0]);
 }
+
+#[test]
+fn many_plain_names_are_asked_about_as_lines_and_odd_ones_are_not() {
+    let from = tempfile::tempdir().unwrap();
+    let tree = from.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let asked = || {
+        let delivery = Delivery::new(pack(std::slice::from_ref(&tree)), order("/tmp"));
+        let (mut talk, mut reply) = (delivery.talk(), fan::talk::Reply::default());
+        talk.hear(b"dsau-ccp ready 0:0 \n", &mut reply);
+        let said = reply.said().concat();
+        let line = said.lines().next().unwrap().to_str_lossy().into_owned();
+        let kind: String = line.chars().filter(|c| !c.is_ascii_digit()).collect();
+        (kind, said.find_iter(b"\0").count(), said.len())
+    };
+    for number in 0..300 {
+        fs::write(tree.join(format!("{number:0>200}")), "").unwrap();
+    }
+    let (kind, nuls, size) = asked();
+    assert_eq!((kind.as_str(), nuls), ("look =", 0));
+    assert!(size > 300 * 200);
+    for odd in ["gr\u{fc}n", "tab\t", "new\nline"] {
+        fs::write(tree.join(odd), "").unwrap();
+        let (kind, nuls, _) = asked();
+        assert_eq!((kind.as_str(), nuls), ("look ", 302), "{odd:?}");
+        fs::remove_file(tree.join(odd)).unwrap();
+    }
+    for number in 0..100 {
+        fs::write(tree.join(format!("more {number:0>200}")), "").unwrap();
+    }
+    assert_eq!(asked().0, "look ", "too many for the arguments of a command");
+}
