@@ -222,7 +222,8 @@ put_alone() {
     from=./${stage##*/}/d/$source
     enter "$P" || return 1
     label "$from" "$to"
-    mv -fT -- "$from" "$to"
+    mv -fT -- "$from" "$to" || return 1
+    sync . 2>/dev/null || :
 }
 
 put() {
@@ -266,7 +267,6 @@ put() {
         put_all
     fi
     [ ! -s "$stage/x" ] || after
-    [ "$1" = few ] || sync "$P/" 2>/dev/null
     exit $bad
 }
 
@@ -309,6 +309,8 @@ put_all() {
         mv -T -- "./$source" "./$name" || exit 1
     fi
     find . -type d -exec sh -c 'eval "$PLACE"' "$P" "$stage" "$(stat -c %d .)" {} + || bad=1
+    # Those that are left here are the ones that got something.
+    find . -type d -exec sh -c 'cd -- "$0/" && exec sync -- "$@"' "$P" {} + 2>/dev/null
 }
 
 eval "$ENTER"

@@ -37,10 +37,17 @@ impl Sink for Heard {
 }
 
 fn deliver(parcel: Parcel, order: Order) -> Sent {
+    deliver_with(parcel, order, None)
+}
+
+/// As [`deliver`], with the programs of a directory before all others.
+fn deliver_with(parcel: Parcel, order: Order, programs: Option<&Path>) -> Sent {
     let delivery = Delivery::new(parcel, order);
+    let mut launch = remote::local(&delivery.command());
+    launch.env.extend(programs.map(|dir| ("PATH".into(), path_with(dir))));
     let job = Job {
         host: Host::parse("here").unwrap(),
-        start: remote::local(&delivery.command()).into(),
+        start: launch.into(),
         input: delivery.input(0),
     };
     let mut heard = Heard::default();
@@ -51,6 +58,24 @@ fn deliver(parcel: Parcel, order: Order) -> Sent {
         err: heard.1,
         outcome: delivery.outcome(0),
     }
+}
+
+/// The search path with this directory first.
+fn path_with(dir: &Path) -> OsString {
+    let path = std::env::var_os("PATH").unwrap();
+    OsString::from_vec([bytes(dir), b":", path.as_bytes()].concat())
+}
+
+/// Makes a program. It is written by another process: one that this one has open for writing cannot be started.
+fn program(path: &Path, text: &str) {
+    let mut install = Command::new("install")
+        .args(["-m755", "/dev/stdin"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    install.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(install.wait().unwrap().success());
 }
 
 fn order(target: impl AsRef<Path>) -> Order {

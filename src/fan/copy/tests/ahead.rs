@@ -52,19 +52,9 @@ fn a_tar_that_has_not_read_yet_is_not_sent_all() {
     // It begins late, and says so.
     let tar = from.path().join("tar");
     let script = "#!/bin/sh\nsleep 1; : >ready\nexec /bin/tar \"$@\"\n";
-    // Written by another process: one that this one has open for writing cannot be started.
     let text = script.replace("ready", &from.path().join("ready").to_string_lossy());
-    let mut install = Command::new("install");
-    let mut install = install
-        .args(["-m755", "/dev/stdin"])
-        .arg(&tar)
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    install.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(install.wait().unwrap().success());
-    let path = [bytes(from.path()), b":", std::env::var_os("PATH").unwrap().as_bytes()].concat();
-    launch.env.push(("PATH".into(), OsString::from_vec(path)));
+    program(&tar, &text);
+    launch.env.push(("PATH".into(), path_with(from.path())));
     let job = Job {
         host: Host::parse("here").unwrap(),
         start: launch.into(),
