@@ -16,6 +16,7 @@
 //! | `connection` | one connection: reads requests, does what the session says |
 //! | `porch` | connections that have not said a word yet |
 //! | `seats` | how many may be connected, and who goes when there is no room |
+//! | `descriptors` | how many the server may have, and how many clients that is enough for |
 //! | `door` | the listener, the porch before it, a thread for who is let in |
 //! | `server` | what connections share, limits, the life of a connection |
 
@@ -23,6 +24,7 @@ mod apart;
 mod chunks;
 mod config;
 mod connection;
+mod descriptors;
 mod door;
 mod exec;
 mod files;

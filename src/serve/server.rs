@@ -15,6 +15,7 @@ use super::apart::{self, Far, Keeper, Line, User};
 use super::chunks::Lists;
 use super::config::Config;
 use super::connection::Connection;
+use super::descriptors;
 use super::door::{Door, Serve, spawn};
 use super::rules::{Peer, denies, grants};
 use super::seats::{Answer, Places, Seat};
@@ -121,6 +122,8 @@ enum Front {
 impl Server {
     /// Binds the port. Port 0 takes a free one.
     pub fn bind(config: Config, identity: Identity, store: Store, port: u16, limits: Limits) -> io::Result<Self> {
+        descriptors::take();
+        descriptors::compare(config.max_connections);
         let listener = match config.bind {
             Some(address) => TcpListener::bind((address, port))?,
             // Both families where there are two; IPv4 alone where the kernel has no other.
@@ -186,6 +189,7 @@ impl Server {
 
     /// Puts another configuration in force; requests under way end with the old one.
     pub fn reconfigure(&self, config: Config) {
+        descriptors::compare(config.max_connections);
         if let Front::Apart(keeper, _) = &self.front {
             keeper.most(config.max_connections);
         }

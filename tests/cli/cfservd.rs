@@ -1070,3 +1070,34 @@ fn it_goes_to_the_background_when_it_is_ready_and_the_service_manager_hears_of_i
     }
     assert!(!host.work("cfservd.pid").exists());
 }
+
+#[test]
+fn it_takes_the_descriptors_that_a_crowd_needs_and_says_where_it_may_not() {
+    let start = |limit: &str, most: &str| {
+        let mut through = Command::new("sh");
+        through.args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh"]);
+        let policy = format!("control:\n MaxConnections = ( {most} )\nadmit:\n   /srv 10.1.\n");
+        let master = Master::start_by(Host::new(SERVER), &policy, through, &[]);
+        let limits = fs::read_to_string(format!("/proc/{}/limits", master.pid())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let soft: u64 = line.split_whitespace().nth(3).unwrap().parse().unwrap();
+        (master, soft)
+    };
+    let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
+    let (master, soft) = start("-S -n 512", "150");
+    assert!(soft >= hard.min(8192), "{soft} of {hard}");
+    assert!(!master.log().contains("open files, "), "{}", master.log());
+    let (master, soft) = start("-n 512", "150");
+    assert_eq!(soft, 512);
+    let told = "the limit of open files, 512, is enough for about 106 clients at once, and MaxConnections is 150";
+    assert!(master.log().contains(told), "{}", master.log());
+    // A policy that is read again may want more.
+    let (master, _) = start("-n 512", "50");
+    assert!(!master.log().contains("open files, "), "{}", master.log());
+    write_policy(
+        &master.host,
+        "control:\n MaxConnections = ( 150 )\nadmit:\n   /srv 10.1.\n",
+    );
+    master.signal("-HUP");
+    master.says(told);
+}

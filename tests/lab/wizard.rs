@@ -353,7 +353,7 @@ fn the_start_script_honours_its_variable_and_stops_what_it_started_var_01() {
          { /tmp/cfservd >/dev/null 2>&1 & echo $! >/var/opt/dsau/cfengine/cfservd.pid; } && \
          until [ \"$(cat /proc/$!/comm)\" = cfservd ]; do sleep 0.01; done",
     );
-    // It has descriptors for a crowd, as the unit gives it, also where the shell has few.
+    // It has descriptors for a crowd also where the shell has few.
     let said = lab.ok(
         "master",
         &format!("ulimit -S -n 512; {script} start && {script} status"),
