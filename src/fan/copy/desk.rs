@@ -347,7 +347,11 @@ impl Desk {
 /// names with one are not plain.
 fn list(verb: &str, names: &Arc<[u8]>, reply: &mut Reply) {
     let each = || names.split(|&b| b == 0).filter(|name| !name.is_empty());
-    let count = if names.len() <= MANY.1 { each().count() } else { usize::MAX };
+    let count = if names.len() <= MANY.1 {
+        each().count()
+    } else {
+        usize::MAX
+    };
     if names.len() <= FEW.1 && count <= FEW.0 && !names.contains(&b'\n') {
         let mut line = format!("{verb} -").into_bytes();
         for name in each() {

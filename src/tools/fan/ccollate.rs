@@ -91,6 +91,8 @@ fn command() -> clap::Command {
 struct Said {
     numbers: HashMap<BString, usize>,
     names: Vec<BString>,
+    /// Who came after each of them the last time: hosts that answer line by line take turns.
+    after: Vec<usize>,
     transcripts: Transcripts,
     separator: Option<BString>,
     stray: usize,
@@ -135,7 +137,8 @@ impl Said {
             self.stray += usize::from(!line.is_empty());
             return;
         };
-        let number = match last.filter(|&number| self.names[number] == host) {
+        let mut likely = last.iter().copied().chain(last.map(|last| self.after[last]));
+        let number = match likely.find(|&number| self.names[number] == host) {
             Some(number) => number,
             None => match self.numbers.get(host.as_bstr()) {
                 Some(&number) => number,
@@ -143,11 +146,14 @@ impl Said {
                     let number = self.transcripts.add_host();
                     self.numbers.insert(host.into(), number);
                     self.names.push(host.into());
+                    self.after.push(number);
                     number
                 }
             },
         };
-        *last = Some(number);
+        if let Some(last) = last.replace(number).filter(|&last| last != number) {
+            self.after[last] = number;
+        }
         self.transcripts.line(number, Stream::Out, text);
     }
 
