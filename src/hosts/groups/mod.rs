@@ -210,7 +210,7 @@ impl Groups {
 
     fn no_such_group(&mut self, name: &str) -> ListError {
         let dir = self.paths.at("/etc/dsau/groups.d");
-        ListError::new(format!("there is no group '@{name}' in {}", dir.display()))
+        ListError::new(format!("there is no group '@{name}' in {}/*.groups", dir.display()))
     }
 
     fn conf(&mut self) -> Result<&Conf, ListError> {

@@ -86,12 +86,12 @@ fn files_give_groups_and_groups_name_groups() {
 fn what_is_wrong_with_a_group_is_told_with_its_place() {
     let b = |text: &'static str| Site::new(&[A, ("etc/dsau/groups.d/b.groups", text)]);
     for (text, list, wanted) in [
-        ("", "@wen", "there is no group '@wen' in etc/dsau/groups.d"),
+        ("", "@wen", "there is no group '@wen' in etc/dsau/groups.d/*.groups"),
         ("x: n[1-\n", "@x", "etc/dsau/groups.d/b.groups:1: '[' without ']'"),
         (
             "\n\nx: @y\n",
             "@x",
-            "etc/dsau/groups.d/b.groups:3: there is no group '@y' in etc/dsau/groups.d",
+            "etc/dsau/groups.d/b.groups:3: there is no group '@y' in etc/dsau/groups.d/*.groups",
         ),
         (
             "x: @y\ny: @x\n",
