@@ -123,10 +123,14 @@ fn what_is_put_in_place_is_on_the_disk_with_its_directories() {
     let script = "#!/bin/sh\nfor f do (cd -P -- \"$f/\" 2>/dev/null && pwd) >>\"$0.list\"; done\n";
     program(&tools.path().join("sync"), script);
     let tree = tree(from.path());
-    let synced = |paths: &[PathBuf]| {
+    let synced = |path: &Path| {
         let log = tools.path().join("sync.list");
         let _ = fs::remove_file(&log);
-        ok(&deliver_with(pack(paths), order(to.path()), Some(tools.path())));
+        ok(&deliver_with(
+            pack(&[path.to_path_buf()]),
+            order(to.path()),
+            Some(tools.path()),
+        ));
         let text = fs::read_to_string(&log).unwrap_or_default();
         let top = to.path().canonicalize().unwrap();
         let mut dirs: Vec<String> = text
@@ -137,14 +141,14 @@ fn what_is_put_in_place_is_on_the_disk_with_its_directories() {
         dirs.dedup();
         dirs
     };
-    assert_eq!(synced(&[tree.clone()]), [""], "a new tree is moved as a whole");
-    assert_eq!(synced(&[tree.join("sub/deep/f")]), [""], "a file by itself");
+    assert_eq!(synced(&tree), [""], "a new tree is moved as a whole");
+    assert_eq!(synced(&tree.join("sub/deep/f")), [""], "a file by itself");
     for number in 0..20 {
         fs::write(tree.join(format!("sub/{number}")), "new").unwrap();
     }
-    assert_eq!(synced(&[tree.clone()]), ["", "tree", "tree/sub"]);
+    assert_eq!(synced(&tree), ["", "tree", "tree/sub"]);
     fs::write(tree.join("sub/deep/f"), "changed").unwrap();
     fs::write(tree.join("sub/1"), "changed").unwrap();
-    assert_eq!(synced(&[tree.clone()]), ["tree/sub", "tree/sub/deep"], "a few");
-    assert_eq!(synced(&[tree]), [""; 0], "nothing");
+    assert_eq!(synced(&tree), ["tree/sub", "tree/sub/deep"], "a few");
+    assert_eq!(synced(&tree), [""; 0], "nothing");
 }
