@@ -123,7 +123,6 @@ impl Server {
     /// Binds the port. Port 0 takes a free one.
     pub fn bind(config: Config, identity: Identity, store: Store, port: u16, limits: Limits) -> io::Result<Self> {
         descriptors::take();
-        descriptors::compare(config.max_connections);
         let listener = match config.bind {
             Some(address) => TcpListener::bind((address, port))?,
             // Both families where there are two; IPv4 alone where the kernel has no other.
@@ -169,6 +168,11 @@ impl Server {
             front: Front::Apart(keeper, Arc::default()),
         };
         Ok((server, missing))
+    }
+
+    /// Says in the log what it has too little of for its configuration.
+    pub fn complain(&self) {
+        descriptors::compare(self.shared.config().max_connections);
     }
 
     /// Where it listens.

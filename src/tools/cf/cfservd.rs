@@ -280,6 +280,8 @@ impl Daemon {
     fn run(mut self) -> Result<Exit, Fail> {
         use std::io::Read;
         let address = self.server.address().map_err(|e| Fail::new(Exit::Internal, e))?;
+        // Only now: before, it was not known where the log is.
+        self.server.complain();
         info!("listening on {address}");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let mut wait = LOOK;
