@@ -347,12 +347,8 @@ impl Desk {
 /// names with one are not plain.
 fn list(verb: &str, names: &Arc<[u8]>, reply: &mut Reply) {
     let each = || names.split(|&b| b == 0).filter(|name| !name.is_empty());
-    let count = if names.len() <= MANY.1 {
-        each().count()
-    } else {
-        usize::MAX
-    };
-    if names.len() <= FEW.1 && count <= FEW.0 && !names.contains(&b'\n') {
+    let fit = |(most, bytes): (usize, usize)| names.len() <= bytes && each().count() <= most;
+    if fit(FEW) && !names.contains(&b'\n') {
         let mut line = format!("{verb} -").into_bytes();
         for name in each() {
             line.push(b' ');
@@ -361,7 +357,7 @@ fn list(verb: &str, names: &Arc<[u8]>, reply: &mut Reply) {
         line.extend_from_slice(b"\nend\n");
         return reply.bytes(line);
     }
-    if count <= MANY.0 && names.iter().all(|b| matches!(b, 0 | b' '..=b'~')) {
+    if fit(MANY) && names.iter().all(|b| matches!(b, 0 | b' '..=b'~')) {
         reply.bytes(format!("{verb} ={}\n", names.len()));
         reply.bytes(names.replace(b"\0", b"\n"));
         return reply.bytes("end\n");

@@ -34,8 +34,8 @@ asked() {
     set -f
     case $n in
     -)
-        for n in $names; do
-            word "$n"
+        for W in $names; do
+            word "$W"
             set -- "$@" "$W"
         done
         ;;
